@@ -1,0 +1,40 @@
+"""Build the Cython kernels; everything else is in pyproject.toml.
+
+The top-level folders are installed as ``nuhtc.<folder>``. ``nuhtc`` itself is a
+namespace package without an ``__init__``. The ``.pyx`` files go to ``Extension``
+as they are: setuptools compiles them because Cython is a build requirement, and
+they stay in the source distribution (``MANIFEST.in``) but out of the wheel.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from setuptools import Extension, setup
+
+ROOMS = ("training", "export", "runtime", "native")
+
+setup(
+    packages=[
+        f"nuhtc.{folder.as_posix().replace('/', '.')}"
+        for room in ROOMS
+        for folder in [Path(room), *sorted(p.parent for p in Path(room).glob("*/__init__.py"))]
+    ],
+    package_dir={f"nuhtc.{room}": room for room in ROOMS},
+    package_data={
+        "nuhtc.training": ["py.typed"],
+        "nuhtc.export": ["py.typed"],
+        "nuhtc.runtime": ["py.typed", "models/*/*.onnx", "models/*/card.json"],
+        "nuhtc.native": ["py.typed", "*.pyi"],
+    },
+    include_package_data=False,
+    ext_modules=[
+        Extension(
+            f"nuhtc.native.{source.stem}",
+            [source.as_posix()],
+            include_dirs=[np.get_include()],
+            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+            extra_compile_args=["-O3"],
+        )
+        for source in sorted(Path("native").glob("*.pyx"))
+    ],
+)

@@ -1,0 +1,1 @@
+"""Train NuHTC: network, data sets, losses and metrics (torch)."""

@@ -1,0 +1,76 @@
+"""Boxes as arrays: deltas, clipping and overlap.
+
+Boxes are xyxy in pixels of the network's input, x to the right and y down.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+MAX_LOG_RATIO = math.log(1000 / 16)
+"""Bound on the logarithm of a side's ratio, so that no delta can blow a box up."""
+
+
+def encode(boxes: Tensor, targets: Tensor, stds: tuple[float, float, float, float]) -> Tensor:
+    """Deltas that turn ``boxes`` into ``targets``.
+
+    Parameters
+    ----------
+    boxes, targets
+        float (N, 4), xyxy, sides greater than zero.
+    stds
+        Spread of (dx, dy, dw, dh); each delta is divided by its own.
+
+    Returns
+    -------
+    Tensor
+        float (N, 4).
+    """
+    size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3)
+    centre = (boxes[:, 2:] + boxes[:, :2]) / 2
+    target_size = (targets[:, 2:] - targets[:, :2]).clamp(min=1e-3)
+    target_centre = (targets[:, 2:] + targets[:, :2]) / 2
+    shift = (target_centre - centre) / size
+    scale = torch.log(target_size / size)
+    return torch.cat([shift, scale], dim=1) / boxes.new_tensor(stds)
+
+
+def decode(boxes: Tensor, deltas: Tensor, stds: tuple[float, float, float, float]) -> Tensor:
+    """Move ``boxes`` by ``deltas``, the inverse of :func:`encode`.
+
+    Parameters
+    ----------
+    boxes, deltas
+        float (..., 4).
+    stds
+        Spread of (dx, dy, dw, dh).
+
+    Returns
+    -------
+    Tensor
+        float (..., 4), xyxy, not clipped.
+    """
+    deltas = deltas * deltas.new_tensor(stds)
+    size = boxes[..., 2:] - boxes[..., :2]
+    centre = (boxes[..., 2:] + boxes[..., :2]) * 0.5 + size * deltas[..., :2]
+    half = size * torch.exp(deltas[..., 2:].clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)) * 0.5
+    return torch.cat([centre - half, centre + half], dim=-1)
+
+
+def clip(boxes: Tensor, width: int, height: int) -> Tensor:
+    """Boxes (..., 4) with every corner moved into the picture."""
+    x = boxes[..., 0::2].clamp(0, width)
+    y = boxes[..., 1::2].clamp(0, height)
+    return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
+
+
+def iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union of every box of ``a`` (N, 4) with every one of ``b`` (M, 4)."""
+    size_a = (a[:, 2:] - a[:, :2]).clamp(min=0)
+    size_b = (b[:, 2:] - b[:, :2]).clamp(min=0)
+    low = torch.maximum(a[:, None, :2], b[None, :, :2])
+    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
+    inter = (high - low).clamp(min=0).prod(dim=2)
+    union = size_a.prod(dim=1)[:, None] + size_b.prod(dim=1)[None, :] - inter
+    return inter / union.clamp(min=1e-6)

@@ -1,0 +1,172 @@
+"""Checkpoints: weights and what they are, as plain tensors and plain values.
+
+A file is written whole or not at all, and read with ``weights_only=True``: nothing in it
+can run. ``model.pt`` holds what export needs; ``last.pt`` holds what a resumed run needs
+besides.
+"""
+
+import os
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import torch
+from torch import Tensor
+
+from nuhtc.training.errors import CheckpointError
+from nuhtc.training.network import NuHTC
+from nuhtc.training.presets import PRESETS, Preset
+
+FORMAT = "nuhtc-checkpoint"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """A class of nuclei."""
+
+    name: str
+    color: tuple[int, int, int]
+    """RGB, 0 to 255"""
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """A data set that weights were trained on."""
+
+    name: str
+    licence: str
+    source: str
+    """Whom to cite."""
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What the weights are."""
+
+    preset: str
+    classes: tuple[ClassInfo, ...]
+    data: tuple[DataInfo, ...] = ()
+    metrics: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = ()
+    """For each data set's held-out pictures, (measure, value) pairs."""
+    steps: int = 0
+
+
+def save(path: Path, info: CheckpointInfo, weights: dict[str, Tensor], **more: Any) -> None:
+    """Write a checkpoint whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The file.
+    info
+        What the weights are.
+    weights
+        The network's ``state_dict``.
+    more
+        Further tensors, numbers and containers of them (optimiser, counters).
+
+    Raises
+    ------
+    CheckpointError
+        The file cannot be written.
+    """
+    content = {"format": FORMAT, "version": VERSION, "info": _plain(asdict(info)),
+               "state_dict": weights, **more}
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: cannot be written ({error})") from error
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, all the way down."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def read(path: Path) -> tuple[CheckpointInfo, dict[str, Any]]:
+    """Read a checkpoint: its description, and everything in the file.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, damaged, or no checkpoint of ours.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file") from error
+    except (OSError, RuntimeError, ValueError, EOFError, BadZipFile, KeyError,
+            pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: damaged, or no checkpoint ({reason})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: no checkpoint written by nuhtc-train")
+    if content["version"] > VERSION:
+        raise CheckpointError(f"{path}: written by a newer nuhtc; update this one")
+    raw = content["info"]
+    info = CheckpointInfo(
+        preset=raw["preset"],
+        classes=tuple(ClassInfo(c["name"], tuple(c["color"])) for c in raw["classes"]),
+        data=tuple(DataInfo(**item) for item in raw["data"]),
+        metrics=tuple(
+            (name, tuple((key, value) for key, value in values)) for name, values in raw["metrics"]
+        ),
+        steps=raw["steps"],
+    )
+    return info, content
+
+
+def load_network(path: Path) -> tuple[NuHTC, Preset, CheckpointInfo]:
+    """The network of a checkpoint, with its weights, in evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        The file cannot be used.
+    """
+    info, content = read(path)
+    if info.preset not in PRESETS:
+        raise CheckpointError(f"{path}: preset {info.preset} is not known; update nuhtc")
+    preset = PRESETS[info.preset]
+    network = preset.build(len(info.classes))
+    load_weights(network, content["state_dict"], path)
+    return network.eval(), preset, info
+
+
+def load_weights(network: NuHTC, weights: dict[str, Tensor], path: Path) -> None:
+    """Load weights that must fit the network exactly.
+
+    Raises
+    ------
+    CheckpointError
+        A tensor is missing, unknown or of another shape; the message lists them.
+    """
+    wanted = network.state_dict()
+    missing = sorted(set(wanted) - set(weights))
+    extra = sorted(set(weights) - set(wanted))
+    shapes = sorted(
+        f"{name} {tuple(weights[name].shape)} instead of {tuple(wanted[name].shape)}"
+        for name in set(wanted) & set(weights)
+        if wanted[name].shape != weights[name].shape
+    )
+    problems = [
+        f"{kind}: {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
+        for kind, names in (("missing", missing), ("unknown", extra), ("wrong shape", shapes))
+        if names
+    ]
+    if problems:
+        raise CheckpointError(f"{path}: does not fit the network; {'; '.join(problems)}")
+    network.load_state_dict(weights)

@@ -1,0 +1,115 @@
+"""Hybrid features: what a region looks like up close, and where its kind stands in the tile.
+
+NuHTC section 3.3. The fine maps (strides 4 and 8) are cropped by RoIAlign. From the
+coarse ones (strides 16 and 32) each region takes a summary: the map averaged over all
+its cells, each cell weighted by its cosine similarity to the region's centre cell. As
+published the summary is worked out per region; there are only as many different
+summaries as the map has cells, so here they are worked out once, densely, and a region
+only picks the one of its centre cell. The numbers are the same.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nuhtc.training.align import align_regions
+
+MIN_SIMILARITY = 0.965926
+"""Cosine of 15 degrees: similarities are clipped to this from below."""
+
+COARSE_STRIDES = (16, 32)
+
+
+class Features(NamedTuple):
+    """What the trunk leaves for the heads; all have the same channels C."""
+
+    fine4: Tensor
+    """float (B, C, H/4, W/4)"""
+    fine8: Tensor
+    """float (B, C, H/8, W/8)"""
+    summary16: Tensor
+    """float (B, C, H/16, W/16), see :func:`similarity_summary`"""
+    summary32: Tensor
+    """float (B, C, H/32, W/32)"""
+    semantic: Tensor
+    """float (B, C, H/4, W/4)"""
+
+
+def similarity_summary(x: Tensor) -> Tensor:
+    """For each cell, the map's average weighted by similarity to that cell.
+
+    Parameters
+    ----------
+    x
+        float (B, C, H, W).
+
+    Returns
+    -------
+    Tensor
+        float (B, C, H, W). No gradient flows through the similarities.
+    """
+    batch, channels, height, width = x.shape
+    cells = x.flatten(2)
+    with torch.no_grad():
+        unit = functional.normalize(cells.float(), dim=1, eps=1e-8)
+        similarity = torch.bmm(unit.transpose(1, 2), unit).clamp(min=MIN_SIMILARITY)
+        similarity = similarity.to(cells.dtype)
+    summary = torch.bmm(cells, similarity) / (height * width)
+    return summary.reshape(batch, channels, height, width)
+
+
+class HybridFeatures(nn.Module):
+    """Crops and summaries of regions, added up.
+
+    Parameters
+    ----------
+    size
+        Side of the output in cells.
+    sampling
+        RoIAlign samples per bin side; 0 adapts to the region's size.
+    semantic_size
+        Side at which the semantic feature is cropped; a multiple of ``size``, to
+        which it is then average-pooled.
+    """
+
+    def __init__(self, size: int, sampling: int, semantic_size: int) -> None:
+        super().__init__()
+        if semantic_size % size:
+            raise ValueError(f"semantic_size {semantic_size} is no multiple of size {size}")
+        self.size = size
+        self.sampling = sampling
+        self.semantic_size = semantic_size
+
+    def fine_and_coarse(self, features: Features, regions: Tensor) -> Tensor:
+        """The hybrid part alone: (R, C, size, size) of ``regions`` (R, 5: tile, xyxy)."""
+        out = align_regions(features.fine4, regions, 4, self.size, self.sampling)
+        out = out + align_regions(features.fine8, regions, 8, self.size, self.sampling)
+        for summary, stride in zip(
+            (features.summary16, features.summary32), COARSE_STRIDES, strict=True
+        ):
+            out = out + _pick(summary, regions, stride)[:, :, None, None]
+        return out
+
+    def semantic(self, features: Features, regions: Tensor) -> Tensor:
+        """The semantic part alone: (R, C, semantic_size, semantic_size)."""
+        sampling = 0 if self.semantic_size > self.size or self.sampling == 0 else self.sampling
+        return align_regions(features.semantic, regions, 4, self.semantic_size, sampling)
+
+    def forward(self, features: Features, regions: Tensor) -> Tensor:
+        """Region features (R, C, size, size) of ``regions`` (R, 5: tile, xyxy)."""
+        semantic = self.semantic(features, regions)
+        if self.semantic_size > self.size:
+            semantic = functional.avg_pool2d(semantic, self.semantic_size // self.size)
+        return self.fine_and_coarse(features, regions) + semantic
+
+
+def _pick(summary: Tensor, regions: Tensor, stride: int) -> Tensor:
+    """The summary (R, C) at the centre cell of each region."""
+    _, channels, height, width = summary.shape
+    tile = regions[:, 0].long()
+    x = ((regions[:, 1] + regions[:, 3]) * (0.5 / stride)).floor().clamp(0, width - 1).long()
+    y = ((regions[:, 2] + regions[:, 4]) * (0.5 / stride)).floor().clamp(0, height - 1).long()
+    cells = summary.permute(0, 2, 3, 1).reshape(-1, channels)
+    return cells[(tile * height + y) * width + x]

@@ -1,0 +1,209 @@
+"""The training objective: every loss of the cascade for one batch.
+
+NuHTC section 3.4: RPN, semantic branch, then for each stage a fresh sample of the boxes
+that the stage before has refined, and the mask head on the boxes after the last stage.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import nms, roi_align
+
+from nuhtc.native import proposals as kernels
+from nuhtc.training import boxes
+from nuhtc.training.cascade import STAGE_STDS
+from nuhtc.training.hybrid import Features
+from nuhtc.training.losses import SeesawLoss, dice_loss, smooth_l1
+from nuhtc.training.network import NuHTC, TrunkOutput
+from nuhtc.training.rpn import DELTA_STDS
+from nuhtc.training.targets import SampledRegions, assign, sample, sample_regions
+from nuhtc.training.tiles import TileTargets, stack_pictures
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """Counts, thresholds and weights of the losses."""
+
+    rpn_samples: int = 1024
+    rpn_positive: float = 0.7
+    rpn_negative: float = 0.3
+    proposals_per_level: int = 6000
+    proposals: int = 3000
+    proposal_nms: float = 0.7
+    watershed_opening: int = 2
+    stage_thresholds: tuple[float, float, float] = (0.5, 0.6, 0.7)
+    stage_samples: int = 1024
+    positive_fraction: float = 0.25
+    stage_weights: tuple[float, float, float] = (1.0, 0.5, 0.25)
+    mask_samples: int = 256
+    """At most this many regions of a tile train the mask head."""
+
+
+class Objective(nn.Module):
+    """Losses by name; their sum is what training minimises.
+
+    Parameters
+    ----------
+    network
+        The network to train.
+    settings
+        Counts, thresholds and weights.
+    """
+
+    def __init__(self, network: NuHTC, settings: ObjectiveSettings) -> None:
+        super().__init__()
+        self.network = network
+        self.settings = settings
+        self.seesaw = nn.ModuleList(SeesawLoss(network.classes) for _ in range(3))
+
+    def forward(
+        self, batch: Sequence[TileTargets], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Scalar losses of a batch of tiles with their targets."""
+        network = self.network
+        device = network.mean.device
+        output = network.trunk(network.prepare(stack_pictures(batch, device)))
+        scale = network.settings.input_scale
+        truth = [tile.boxes.to(device) * scale for tile in batch]
+        labels = torch.cat([tile.labels for tile in batch]).to(device)
+        masks = [tile.masks.to(device) for tile in batch]
+
+        losses = self._rpn(output, truth, generator)
+        losses["semantic"] = dice_loss(
+            output.foreground[:, 0], _foreground(masks, output.foreground.shape[-2:])
+        )
+        proposals = self._proposals(output)
+        losses |= self._cascade(output.features, proposals, truth, labels, masks, generator)
+        return losses
+
+    def _rpn(
+        self, output: TrunkOutput, truth: list[Tensor], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        rpn, settings = self.network.rpn, self.settings
+        logits, deltas, anchors = [], [], []
+        for level, (cls, reg) in enumerate(zip(output.rpn_logits, output.rpn_deltas, strict=True)):
+            flat, flat_deltas = rpn.flatten(cls.float(), reg.float())
+            logits.append(flat)
+            deltas.append(flat_deltas)
+            anchors.append(rpn.anchors(level, cls.shape[-2], cls.shape[-1], flat))
+        all_logits, all_deltas = torch.cat(logits, dim=1), torch.cat(deltas, dim=1)
+        all_anchors = torch.cat(anchors)
+        cls_loss = all_logits.new_zeros(())
+        reg_loss = all_logits.new_zeros(())
+        total = 0
+        for tile, known in enumerate(truth):
+            assigned = assign(
+                all_anchors, known, settings.rpn_positive, settings.rpn_negative,
+                keep_low_quality=True,
+            )
+            positive, negative = sample(assigned, settings.rpn_samples, 0.5, generator)
+            picked = torch.cat([positive, negative])
+            target = torch.zeros(picked.shape[0], device=all_logits.device)
+            target[: positive.shape[0]] = 1
+            cls_loss = cls_loss + functional.binary_cross_entropy_with_logits(
+                all_logits[tile, picked], target, reduction="sum"
+            )
+            wanted = boxes.encode(all_anchors[positive], known[assigned[positive]], DELTA_STDS)
+            reg_loss = reg_loss + smooth_l1(all_deltas[tile, positive], wanted, 1 / 9, 1)
+            total += picked.shape[0]
+        return {"rpn_class": cls_loss / max(total, 1), "rpn_box": reg_loss / max(total, 1)}
+
+    @torch.no_grad()
+    def _proposals(self, output: TrunkOutput) -> list[Tensor]:
+        """RPN and watershed proposals of each tile, float (N, 4)."""
+        settings = self.settings
+        found, scores, levels = self.network.rpn.candidates(
+            [x.float() for x in output.rpn_logits],
+            [x.float() for x in output.rpn_deltas],
+            settings.proposals_per_level,
+        )
+        height, width = (side * 4 for side in output.foreground.shape[-2:])
+        # Levels far apart in x never overlap, so one call does every level by itself.
+        shift = (levels * (2 * width)).to(found.dtype)[:, None]
+        foreground = output.foreground[:, 0].float().cpu().numpy()
+        result = []
+        for candidates, ranked, logits in zip(found, scores, foreground, strict=True):
+            keep = nms(candidates + shift, ranked, settings.proposal_nms)[: settings.proposals]
+            watershed = kernels.watershed_boxes(
+                logits, width, height, opening=settings.watershed_opening
+            )
+            result.append(torch.cat([torch.from_numpy(watershed).to(found), candidates[keep]]))
+        return result
+
+    def _cascade(
+        self,
+        features: Features,
+        proposals: list[Tensor],
+        truth: list[Tensor],
+        labels: Tensor,
+        masks: list[Tensor],
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        network, settings = self.network, self.settings
+        height = features.fine4.shape[-2] * 4
+        width = features.fine4.shape[-1] * 4
+        all_truth = torch.cat(truth)
+        losses: dict[str, Tensor] = {}
+        for i, stds in enumerate(STAGE_STDS):
+            picked = sample_regions(
+                proposals, truth, settings.stage_thresholds[i], settings.stage_samples,
+                settings.positive_fraction, generator,
+            )
+            logits, deltas = network.stages[i](network.box_features(features, picked.regions))
+            target = torch.where(
+                picked.positive, _gather(labels, picked.truth), torch.tensor(network.classes)
+            )
+            classes, pair = self.seesaw[i](logits, target)
+            corners = picked.regions[:, 1:]
+            wanted = boxes.encode(
+                corners[picked.positive], all_truth[picked.truth[picked.positive]], stds
+            )
+            weight = settings.stage_weights[i]
+            losses[f"class_{i + 1}"] = weight * classes
+            losses[f"object_{i + 1}"] = weight * pair
+            losses[f"box_{i + 1}"] = weight * smooth_l1(
+                deltas[picked.positive], wanted, 1.0, picked.regions.shape[0]
+            )
+            moved = boxes.decode(corners, deltas.detach().float(), stds)
+            proposals = _by_tile(picked, boxes.clip(moved, width, height), len(truth))
+        final = sample_regions(
+            proposals, truth, settings.stage_thresholds[-1],
+            settings.mask_samples, 1.0, generator,
+        )
+        losses["mask"] = self._mask(features, final, masks)
+        return losses
+
+    def _mask(
+        self, features: Features, picked: SampledRegions, masks: list[Tensor]
+    ) -> Tensor:
+        regions = picked.regions[picked.positive]
+        logits = self.network.masks(features, regions)
+        scale = self.network.settings.input_scale
+        rois = torch.cat([picked.truth[picked.positive, None].to(regions), regions[:, 1:]], dim=1)
+        stacked = torch.cat(masks)[:, None].to(regions.dtype)
+        target = roi_align(stacked, rois, 28, 1 / scale, 0, aligned=True)[:, 0]
+        return dice_loss(logits, (target >= 0.5).to(regions.dtype))
+
+
+def _gather(values: Tensor, index: Tensor) -> Tensor:
+    """``values[index]``, also when there are no values and every index is a dummy 0."""
+    return values[index] if values.shape[0] else index
+
+
+def _by_tile(picked: SampledRegions, corners: Tensor, tiles: int) -> list[Tensor]:
+    """Refined boxes of each tile, without the annotated ones that were added."""
+    tile = picked.regions[:, 0].long()
+    return [corners[(tile == i) & ~picked.is_truth] for i in range(tiles)]
+
+
+def _foreground(masks: list[Tensor], size: tuple[int, int]) -> Tensor:
+    """Share of nucleus at each cell (B, h, w), on the corner-aligned grid of the branch.
+
+    The logits are enlarged with aligned corners before the watershed, so the target is
+    sampled on the same grid.
+    """
+    whole = torch.stack([mask.any(dim=0) for mask in masks])[:, None].float()
+    return functional.interpolate(whole, size, mode="bilinear", align_corners=True)[:, 0]

@@ -1,0 +1,81 @@
+"""Presets: the networks by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from nuhtc.training.backbone import EfficientNetLite0
+from nuhtc.training.network import NetworkSettings, NuHTC
+from nuhtc.training.swin import SwinTransformer
+
+
+@dataclass(frozen=True)
+class InferenceSettings:
+    """How the network's answers become nuclei; all lengths in network-input pixels."""
+
+    proposals_per_level: int = 3000
+    """Best boxes of each RPN level that are looked at."""
+    proposals: int = 1000
+    """Boxes kept over all levels."""
+    proposal_min_side: float = 10.0
+    """Boxes with a side of this or less are dropped."""
+    proposal_nms: float = 0.7
+    watershed_opening: int = 2
+    """Erosions, then as many dilations, of the foreground by a 5x5 square."""
+    score: float = 0.35
+    nms: float = 0.5
+    nms_per_class: bool = True
+    """As published; False lets a nucleus have one class only."""
+    max_detections: int = 500
+    """Best detections of a tile."""
+    mask_threshold: float = 0.5
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A network and how it is used."""
+
+    name: str
+    mpp: float
+    """um per pixel of the tiles."""
+    tile: int
+    """Side of a tile in pixels."""
+    network: NetworkSettings
+    inference: InferenceSettings
+    backbone: Callable[[], nn.Module]
+
+    def build(self, classes: int) -> NuHTC:
+        """Make the network with fresh weights for this many classes."""
+        return NuHTC(self.backbone(), classes, self.network)
+
+
+LITE0 = Preset(
+    name="lite0",
+    mpp=0.25,
+    tile=256,
+    network=NetworkSettings(box_sampling=1, box_semantic_size=7, mask_sampling=1, hidden=128),
+    inference=InferenceSettings(
+        proposals_per_level=500,
+        proposals=250,
+        proposal_min_side=5.0,
+        watershed_opening=1,
+        nms_per_class=False,
+    ),
+    backbone=EfficientNetLite0,
+)
+"""EfficientNet-Lite0 at the slide's own scale: for laptops and CPU servers."""
+
+SWIN_T = Preset(
+    name="swin_t",
+    mpp=0.25,
+    tile=256,
+    network=NetworkSettings(
+        input_scale=2, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)
+    ),
+    inference=InferenceSettings(),
+    backbone=SwinTransformer,
+)
+"""The network as published (Li et al. 2025), for its checkpoints and for GPUs."""
+
+PRESETS = {preset.name: preset for preset in (LITE0, SWIN_T)}

@@ -1,0 +1,145 @@
+"""Batches of training tiles with their targets."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from nuhtc.training.augment import AugmentSettings, draw_tile
+from nuhtc.training.datasets import AnnotatedImage
+
+MIN_AREA = 16
+"""Nuclei with fewer visible pixels are no targets."""
+
+UNTYPED = -1
+"""Class index of nuclei whose class nobody has written down."""
+
+
+@dataclass(frozen=True)
+class TileTargets:
+    """One tile and its nuclei, in tile pixels."""
+
+    rgb: Tensor
+    """uint8 (H, W, 3)"""
+    boxes: Tensor
+    """float (G, 4), xyxy"""
+    labels: Tensor
+    """int64 (G,), class index or UNTYPED"""
+    masks: Tensor
+    """bool (G, H, W)"""
+
+
+def make_targets(
+    rgb: NDArray[np.uint8], instances: NDArray[np.int32], types: NDArray[np.int64] | None
+) -> TileTargets:
+    """Boxes, classes and masks of the nuclei visible in a tile.
+
+    Parameters
+    ----------
+    rgb
+        uint8 (H, W, 3).
+    instances
+        int32 (H, W), picture-wide numbers, 0 for background.
+    types
+        Class of each number, or None.
+    """
+    numbers, compact = np.unique(instances, return_inverse=True)
+    compact = compact.reshape(instances.shape)
+    if numbers[0] != 0:
+        compact = compact + 1
+        numbers = np.concatenate([[0], numbers])
+    areas = np.bincount(compact.ravel(), minlength=len(numbers))
+    slices = ndimage.find_objects(compact)
+    kept = [i for i in range(1, len(numbers)) if areas[i] >= MIN_AREA]
+    boxes = np.zeros((len(kept), 4), np.float32)
+    masks = np.zeros((len(kept), *instances.shape), bool)
+    for row, i in enumerate(kept):
+        y, x = slices[i - 1]
+        boxes[row] = (x.start, y.start, x.stop, y.stop)
+        masks[row] = compact == i
+    labels = (
+        np.full(len(kept), UNTYPED, np.int64) if types is None else types[numbers[kept]]
+    )
+    return TileTargets(
+        torch.from_numpy(rgb), torch.from_numpy(boxes), torch.from_numpy(labels),
+        torch.from_numpy(masks),
+    )
+
+
+class RandomTiles(Dataset[TileTargets]):
+    """Tile number ``n`` of an endless, reproducible sequence.
+
+    Parameters
+    ----------
+    groups
+        The pictures of each data set.
+    weights
+        How often each data set is drawn from.
+    size
+        Side of a tile in pixels.
+    seed
+        The same seed gives the same sequence, in any number of processes.
+    augment
+        See :class:`AugmentSettings`.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[Sequence[AnnotatedImage]],
+        weights: Sequence[float],
+        size: int,
+        seed: int,
+        augment: AugmentSettings,
+    ) -> None:
+        self.groups = groups
+        self.weights = np.asarray(weights, np.float64) / sum(weights)
+        self.size = size
+        self.seed = seed
+        self.augment = augment
+
+    def __getitem__(self, number: int) -> TileTargets:
+        """Tile ``number`` with its targets."""
+        rng = np.random.default_rng([self.seed, number])
+        group = self.groups[rng.choice(len(self.groups), p=self.weights)]
+        image = group[rng.integers(len(group))]
+        rgb, instances = draw_tile(image, self.size, rng, self.augment)
+        return make_targets(rgb, instances, image.types)
+
+
+class _Range(Sampler[int]):
+    """Tile numbers from ``start`` to ``stop``: a resumed run starts where it stopped."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.numbers = range(start, stop)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+def batches(
+    tiles: RandomTiles, batch: int, first_step: int, last_step: int, workers: int
+) -> Iterator[list[TileTargets]]:
+    """Batches number ``first_step`` to ``last_step - 1`` of the sequence."""
+    loader = DataLoader(
+        tiles,
+        batch_size=batch,
+        sampler=_Range(first_step * batch, last_step * batch),
+        num_workers=workers,
+        collate_fn=list,
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context="fork" if workers else None,
+    )
+    return iter(loader)
+
+
+def stack_pictures(batch: Sequence[TileTargets], device: torch.device) -> Tensor:
+    """The batch's pictures, uint8 (B, H, W, 3), on the device."""
+    return torch.stack([tile.rgb for tile in batch]).to(device, non_blocking=True)

@@ -1,0 +1,215 @@
+"""Measure a network on whole annotated pictures, tile by tile."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from nuhtc.training.datasets import AnnotatedImage
+from nuhtc.training.inference import TileNuclei, detect
+from nuhtc.training.metrics import PanopticQuality, pair_ious, panoptic_quality
+from nuhtc.training.network import NuHTC
+from nuhtc.training.presets import InferenceSettings
+
+OVERLAP = 64
+"""Pixels that neighbouring tiles share."""
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """How one picture went."""
+
+    name: str
+    quality: PanopticQuality
+    right_class: int
+    """Matched nuclei with the annotated class."""
+    typed: int
+    """Matched nuclei whose class is annotated."""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The nuclei of a picture as a label map."""
+
+    instances: NDArray[np.int32]
+    """(H, W), 0 for background"""
+    labels: NDArray[np.int64]
+    """(nuclei + 1,), class index; entry 0 is unused"""
+
+
+def segment(
+    network: NuHTC, rgb: NDArray[np.uint8], tile: int, settings: InferenceSettings, batch: int = 4
+) -> Segmentation:
+    """Find the nuclei of a whole picture.
+
+    A nucleus counts in the tile whose core holds its centre. Pixels claimed twice go to
+    the better score; what loses half its area so is dropped.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode.
+    rgb
+        uint8 (H, W, 3), at the network's resolution.
+    tile
+        Side of a tile in pixels.
+    settings
+        Thresholds and counts.
+    batch
+        Tiles at a time.
+    """
+    height, width = rgb.shape[:2]
+    step = tile - OVERLAP
+    origins = [
+        (x, y)
+        for y in range(0, max(height - OVERLAP, 1), step)
+        for x in range(0, max(width - OVERLAP, 1), step)
+    ]
+    padded = np.full((height + tile, width + tile, 3), 255, np.uint8)
+    padded[:height, :width] = rgb
+    boxes, scores, labels, masks = [], [], [], []
+    device = network.mean.device
+    for start in range(0, len(origins), batch):
+        part = origins[start : start + batch]
+        tiles = np.stack([padded[y : y + tile, x : x + tile] for x, y in part])
+        for (x, y), nuclei in zip(part, detect(network, torch.from_numpy(tiles).to(device),
+                                               settings), strict=True):
+            own = _in_core(nuclei, x, y, width, height, tile)
+            boxes.append(nuclei.boxes[own] + np.array([x, y, x, y], np.float32))
+            scores.append(nuclei.scores[own])
+            labels.append(nuclei.labels[own])
+            masks.append(nuclei.masks[own])
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    return _paint(
+        np.concatenate(boxes)[order],
+        np.concatenate(labels)[order],
+        np.concatenate(masks)[order],
+        (height, width),
+        settings.mask_threshold,
+    )
+
+
+def _in_core(
+    nuclei: TileNuclei, x: int, y: int, width: int, height: int, tile: int
+) -> NDArray[np.bool_]:
+    """Which nuclei have their centre in the tile's core; outer cores reach to the border."""
+    margin = OVERLAP / 2
+    centre_x = (nuclei.boxes[:, 0] + nuclei.boxes[:, 2]) / 2
+    centre_y = (nuclei.boxes[:, 1] + nuclei.boxes[:, 3]) / 2
+    left = -np.inf if x == 0 else margin
+    top = -np.inf if y == 0 else margin
+    right = np.inf if x + tile >= width else tile - margin
+    bottom = np.inf if y + tile >= height else tile - margin
+    return (
+        (centre_x >= left) & (centre_x < right) & (centre_y >= top) & (centre_y < bottom)
+    )
+
+
+def _paint(
+    boxes: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    masks: NDArray[np.float32],
+    size: tuple[int, int],
+    threshold: float,
+) -> Segmentation:
+    """Put masks on one map, best first."""
+    instances = np.zeros(size, np.int32)
+    kept = [0]
+    for box, label, mask in zip(boxes, labels, masks, strict=True):
+        x, y, inside = paste(mask, box, size, threshold)
+        area = np.count_nonzero(inside)
+        target = instances[y : y + inside.shape[0], x : x + inside.shape[1]]
+        free = inside & (target == 0)
+        if area and np.count_nonzero(free) * 2 > area:
+            target[free] = len(kept)
+            kept.append(int(label))
+    return Segmentation(instances, np.array(kept))
+
+
+def paste(
+    mask: NDArray[np.float32], box: NDArray[np.float32], size: tuple[int, int], threshold: float
+) -> tuple[int, int, NDArray[np.bool_]]:
+    """A 28x28 mask in its box's pixels.
+
+    Each pixel's centre is looked up in the mask bilinearly, zero outside of it.
+
+    Parameters
+    ----------
+    mask
+        float32 (S, S), probabilities.
+    box
+        float32 (4,), xyxy.
+    size
+        (height, width) of the picture the box lies in.
+    threshold
+        Pixels at or above it are inside.
+
+    Returns
+    -------
+    x, y, inside
+        Top left corner, and bool (h, w).
+    """
+    side = mask.shape[0]
+    x0, y0 = max(0, int(np.floor(box[0]))), max(0, int(np.floor(box[1])))
+    x1, y1 = min(size[1], int(np.ceil(box[2]))), min(size[0], int(np.ceil(box[3])))
+    if x1 <= x0 or y1 <= y0:
+        return x0, y0, np.zeros((0, 0), bool)
+    padded = np.pad(mask, 1)
+    u = ((np.arange(x0, x1) + 0.5 - box[0]) / max(box[2] - box[0], 1e-3) * side + 0.5).clip(
+        0, side + 0.999
+    )
+    v = ((np.arange(y0, y1) + 0.5 - box[1]) / max(box[3] - box[1], 1e-3) * side + 0.5).clip(
+        0, side + 0.999
+    )
+    i, j = u.astype(int), v.astype(int)
+    fu, fv = (u - i)[None, :], (v - j)[:, None]
+    top = padded[j][:, i] * (1 - fu) + padded[j][:, i + 1] * fu
+    low = padded[j + 1][:, i] * (1 - fu) + padded[j + 1][:, i + 1] * fu
+    return x0, y0, top * (1 - fv) + low * fv >= threshold
+
+
+def validate(
+    network: NuHTC,
+    images: Sequence[AnnotatedImage],
+    tile: int,
+    settings: InferenceSettings,
+    *,
+    progress: bool = False,
+) -> list[ImageResult]:
+    """Segment and measure annotated pictures; the network is left in evaluation mode."""
+    network.eval()
+    results = []
+    for image in tqdm(images, "validation", unit="image", disable=not progress, leave=False):
+        found = segment(network, image.rgb, tile, settings)
+        right = typed = 0
+        if image.types is not None:
+            truth_ids, found_ids, ious = pair_ious(image.instances, found.instances)
+            good = ious > 0.5
+            typed = int(good.sum())
+            right = int(
+                (image.types[truth_ids[good]] == found.labels[found_ids[good]]).sum()
+            )
+        results.append(
+            ImageResult(
+                image.name, panoptic_quality(image.instances, found.instances), right, typed
+            )
+        )
+    return results
+
+
+def summarise(results: Sequence[ImageResult]) -> dict[str, float]:
+    """Means over pictures, rounded to 4 decimals."""
+    typed = sum(result.typed for result in results)
+    return {
+        "images": len(results),
+        "pq": round(float(np.mean([result.quality.pq for result in results])), 4),
+        "dq": round(float(np.mean([result.quality.dq for result in results])), 4),
+        "sq": round(float(np.mean([result.quality.sq for result in results])), 4),
+        "dice": round(float(np.mean([result.quality.dice for result in results])), 4),
+        "class_accuracy_of_matched": (
+            round(sum(result.right_class for result in results) / typed, 4) if typed else -1.0
+        ),
+    }
