@@ -33,7 +33,7 @@ setup(
             [source.as_posix()],
             include_dirs=[np.get_include()],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-            extra_compile_args=["-O3"],
+            extra_compile_args=["-O3", "-ffp-contract=off"],
         )
         for source in sorted(Path("native").glob("*.pyx"))
     ],

@@ -5,9 +5,27 @@ from typing import cast
 
 import timm
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
+from torch.nn import functional
 
 from nuhtc.training.errors import CheckpointError
+
+
+class HalvingConv(nn.Conv2d):
+    """A convolution of stride 2 on maps of even size, padded as TensorFlow's ``same``.
+
+    timm works the padding out from each input's size. For even sizes it is always the same,
+    one more on the right and bottom than on the left and top, and a fixed padding keeps
+    arithmetic on shapes out of the exported graph.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, H / 2, W / 2) of maps (B, C', H, W)."""
+        total = self.kernel_size[0] - 2
+        low, high = total // 2, total - total // 2
+        padded = functional.pad(x, (low, high, low, high))
+        return functional.conv2d(padded, self.weight, self.bias, 2, 0, 1, self.groups)
 
 
 class EfficientNetLite0(nn.Module):
@@ -24,6 +42,10 @@ class EfficientNetLite0(nn.Module):
         self.body = timm.create_model(
             "tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3, 4), pretrained=False
         )
+        for module in self.body.modules():
+            if isinstance(module, Conv2dSame):
+                # The same tensors and names; only the way of padding differs.
+                module.__class__ = HalvingConv
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Maps of shapes (B, C_i, H / stride_i, W / stride_i) of pictures (B, 3, H, W)."""

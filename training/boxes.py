@@ -67,10 +67,13 @@ def clip(boxes: Tensor, width: int, height: int) -> Tensor:
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
     """Intersection over union of every box of ``a`` (N, 4) with every one of ``b`` (M, 4)."""
-    size_a = (a[:, 2:] - a[:, :2]).clamp(min=0)
-    size_b = (b[:, 2:] - b[:, :2]).clamp(min=0)
-    low = torch.maximum(a[:, None, :2], b[None, :, :2])
-    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
-    inter = (high - low).clamp(min=0).prod(dim=2)
-    union = size_a.prod(dim=1)[:, None] + size_b.prod(dim=1)[None, :] - inter
-    return inter / union.clamp(min=1e-6)
+    area_a = (a[:, 2:] - a[:, :2]).clamp(min=0).prod(dim=1)
+    area_b = (b[:, 2:] - b[:, :2]).clamp(min=0).prod(dim=1)
+    # One axis at a time and in place: these are the largest arrays of a training step.
+    inter = torch.minimum(a[:, None, 2], b[None, :, 2])
+    inter.sub_(torch.maximum(a[:, None, 0], b[None, :, 0])).clamp_(min=0)
+    tall = torch.minimum(a[:, None, 3], b[None, :, 3])
+    tall.sub_(torch.maximum(a[:, None, 1], b[None, :, 1])).clamp_(min=0)
+    inter.mul_(tall)
+    union = tall.copy_(area_a[:, None] + area_b[None, :]).sub_(inter).clamp_(min=1e-6)
+    return inter.div_(union)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 
-from nuhtc.training import datasets
+from nuhtc.training import checkpoint, datasets
 from nuhtc.training.augment import AugmentSettings
+from nuhtc.training.backbone import EfficientNetLite0
 from nuhtc.training.checkpoint import CheckpointInfo, ClassInfo, DataInfo
 from nuhtc.training.datasets import AnnotatedImage
-from nuhtc.training.errors import TrainingError
+from nuhtc.training.errors import DataError, TrainingError
 from nuhtc.training.loop import Run, TrainingData, TrainSettings
-from nuhtc.training.objective import ObjectiveSettings
+from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import PRESETS
 
 CLASS_COLORS = ((255, 255, 0), (0, 255, 0), (255, 0, 0), (0, 0, 255))
@@ -33,16 +34,6 @@ KNOWN_DATA = {
         "TNBC", "CC BY 4.0", "Naylor et al., IEEE Transactions on Medical Imaging 38, 2019",
     ),
 }
-
-LITE0_OBJECTIVE = ObjectiveSettings(
-    rpn_samples=256,
-    proposals_per_level=500,
-    proposals=500,
-    watershed_opening=1,
-    stage_samples=128,
-    mask_samples=32,
-)
-"""Fewer samples than published: a tile at scale 1 has a quarter of the cells."""
 
 DEFAULTS = TrainSettings()
 
@@ -95,11 +86,11 @@ def read_data(roots: Sequence[Path], classes: int) -> TrainingData:
         files = datasets.find_images(root.resolve())
         name = files[0].dataset
         if name in train:
-            raise datasets.DataError(f"{root}: a data set named {name} was given already")
+            raise DataError(f"{root}: a data set named {name} was given already")
         train[name] = datasets.load([f for f in files if not datasets.is_validation(f)], classes)
         validation[name] = datasets.load([f for f in files if datasets.is_validation(f)], classes)
         if not train[name]:
-            raise datasets.DataError(f"{root}: every picture is held out; nothing to train on")
+            raise DataError(f"{root}: every picture is held out; nothing to train on")
     # Typed pictures teach twice as much, so the first data set is drawn as often as the rest.
     rest = max(1, len(train) - 1)
     weights = {name: 1.0 if i == 0 else 1.0 / rest for i, name in enumerate(train)}
@@ -143,7 +134,7 @@ def _train(arguments: argparse.Namespace) -> None:
     )
     network = preset.build(len(names))
     if not arguments.no_imagenet:
-        network.backbone.load_imagenet()  # type: ignore[operator]
+        load_imagenet(network)
     settings = TrainSettings(
         steps=arguments.steps,
         batch=arguments.batch,
@@ -154,7 +145,7 @@ def _train(arguments: argparse.Namespace) -> None:
         save_every=arguments.save_every,
     )
     run = Run(
-        preset, info, network, LITE0_OBJECTIVE, settings, AugmentSettings(), data,
+        preset, info, network, settings, AugmentSettings(), data,
         arguments.out, device,
     )
     counts = ", ".join(
@@ -166,13 +157,23 @@ def _train(arguments: argparse.Namespace) -> None:
         file=sys.stderr,
     )
     run.train(progress=sys.stderr.isatty())
-    final, _ = _read_final(arguments.out / "model.pt")
+    final, _ = checkpoint.read(arguments.out / "model.pt")
     print(f"{arguments.out / 'model.pt'}: step {final.steps}")
     for name, values in final.metrics:
         print(f"  {name}: " + ", ".join(f"{key} {value:g}" for key, value in values))
 
 
-def _read_final(path: Path) -> tuple[CheckpointInfo, object]:
-    from nuhtc.training.checkpoint import read
+def load_imagenet(network: NuHTC) -> None:
+    """Start the backbone from ImageNet weights.
 
-    return read(path)
+    Raises
+    ------
+    TrainingError
+        No package brings ImageNet weights for this backbone.
+    """
+    if not isinstance(network.backbone, EfficientNetLite0):
+        raise TrainingError(
+            f"no ImageNet weights for {type(network.backbone).__name__} come with a package; "
+            "give --no-imagenet to start from random ones"
+        )
+    network.backbone.load_imagenet()

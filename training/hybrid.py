@@ -30,9 +30,9 @@ class Features(NamedTuple):
     fine8: Tensor
     """float (B, C, H/8, W/8)"""
     summary16: Tensor
-    """float (B, C, H/16, W/16), see :func:`similarity_summary`"""
+    """float (B, H/16 * W/16, C), cells row by row, see :func:`similarity_summary`"""
     summary32: Tensor
-    """float (B, C, H/32, W/32)"""
+    """float (B, H/32 * W/32, C)"""
     semantic: Tensor
     """float (B, C, H/4, W/4)"""
 
@@ -48,16 +48,14 @@ def similarity_summary(x: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        float (B, C, H, W). No gradient flows through the similarities.
+        float (B, H * W, C), cells row by row. No gradient flows through the similarities.
     """
-    batch, channels, height, width = x.shape
-    cells = x.flatten(2)
+    cells = x.flatten(2).transpose(1, 2)
     with torch.no_grad():
-        unit = functional.normalize(cells.float(), dim=1, eps=1e-8)
-        similarity = torch.bmm(unit.transpose(1, 2), unit).clamp(min=MIN_SIMILARITY)
+        unit = functional.normalize(cells.float(), dim=2, eps=1e-8)
+        similarity = torch.bmm(unit, unit.transpose(1, 2)).clamp(min=MIN_SIMILARITY)
         similarity = similarity.to(cells.dtype)
-    summary = torch.bmm(cells, similarity) / (height * width)
-    return summary.reshape(batch, channels, height, width)
+    return torch.bmm(similarity, cells) / cells.shape[1]
 
 
 class HybridFeatures(nn.Module):
@@ -89,7 +87,7 @@ class HybridFeatures(nn.Module):
         for summary, stride in zip(
             (features.summary16, features.summary32), COARSE_STRIDES, strict=True
         ):
-            out = out + _pick(summary, regions, stride)[:, :, None, None]
+            out = out + _pick(features, summary, regions, stride)[:, :, None, None]
         return out
 
     def semantic(self, features: Features, regions: Tensor) -> Tensor:
@@ -105,11 +103,11 @@ class HybridFeatures(nn.Module):
         return self.fine_and_coarse(features, regions) + semantic
 
 
-def _pick(summary: Tensor, regions: Tensor, stride: int) -> Tensor:
+def _pick(features: Features, summary: Tensor, regions: Tensor, stride: int) -> Tensor:
     """The summary (R, C) at the centre cell of each region."""
-    _, channels, height, width = summary.shape
+    height = features.fine4.shape[-2] // (stride // 4)
+    width = features.fine4.shape[-1] // (stride // 4)
     tile = regions[:, 0].long()
     x = ((regions[:, 1] + regions[:, 3]) * (0.5 / stride)).floor().clamp(0, width - 1).long()
     y = ((regions[:, 2] + regions[:, 4]) * (0.5 / stride)).floor().clamp(0, height - 1).long()
-    cells = summary.permute(0, 2, 3, 1).reshape(-1, channels)
-    return cells[(tile * height + y) * width + x]
+    return summary.flatten(0, 1)[(tile * height + y) * width + x]

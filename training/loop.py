@@ -21,7 +21,7 @@ from nuhtc.training.checkpoint import CheckpointInfo
 from nuhtc.training.datasets import AnnotatedImage
 from nuhtc.training.errors import TrainingError
 from nuhtc.training.network import NuHTC
-from nuhtc.training.objective import Objective, ObjectiveSettings
+from nuhtc.training.objective import Objective
 from nuhtc.training.presets import Preset
 from nuhtc.training.tiles import RandomTiles, batches
 from nuhtc.training.validation import summarise, validate
@@ -101,7 +101,9 @@ class Run:
     ----------
     preset, info
         What is trained.
-    objective, settings, augment
+    network
+        With the weights to start from.
+    settings, augment
         How.
     data
         On what.
@@ -116,7 +118,6 @@ class Run:
         preset: Preset,
         info: CheckpointInfo,
         network: NuHTC,
-        objective: ObjectiveSettings,
         settings: TrainSettings,
         augment: AugmentSettings,
         data: TrainingData,
@@ -126,7 +127,7 @@ class Run:
         self.preset, self.info, self.settings = preset, info, settings
         self.data, self.folder, self.device = data, folder, device
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.objective = Objective(self.network, objective).to(device)
+        self.objective = Objective(self.network, preset.objective).to(device)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.network, settings.weight_decay), lr=settings.learning_rate
         )

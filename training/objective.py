@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import nms, roi_align
+from torchvision.ops import nms
 
 from nuhtc.native import proposals as kernels
 from nuhtc.training import boxes
@@ -19,7 +19,7 @@ from nuhtc.training.hybrid import Features
 from nuhtc.training.losses import SeesawLoss, dice_loss, smooth_l1
 from nuhtc.training.network import NuHTC, TrunkOutput
 from nuhtc.training.rpn import DELTA_STDS
-from nuhtc.training.targets import SampledRegions, assign, sample, sample_regions
+from nuhtc.training.targets import SampledRegions, assign, crop_masks, sample, sample_regions
 from nuhtc.training.tiles import TileTargets, stack_pictures
 
 
@@ -69,14 +69,14 @@ class Objective(nn.Module):
         scale = network.settings.input_scale
         truth = [tile.boxes.to(device) * scale for tile in batch]
         labels = torch.cat([tile.labels for tile in batch]).to(device)
-        masks = [tile.masks.to(device) for tile in batch]
+        instances = torch.stack([tile.instances for tile in batch]).to(device)
 
         losses = self._rpn(output, truth, generator)
         losses["semantic"] = dice_loss(
-            output.foreground[:, 0], _foreground(masks, output.foreground.shape[-2:])
+            output.foreground[:, 0], _foreground(instances, output.foreground.shape[-2:])
         )
         proposals = self._proposals(output)
-        losses |= self._cascade(output.features, proposals, truth, labels, masks, generator)
+        losses |= self._cascade(output.features, proposals, truth, labels, instances, generator)
         return losses
 
     def _rpn(
@@ -139,7 +139,7 @@ class Objective(nn.Module):
         proposals: list[Tensor],
         truth: list[Tensor],
         labels: Tensor,
-        masks: list[Tensor],
+        instances: Tensor,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
         network, settings = self.network, self.settings
@@ -173,19 +173,23 @@ class Objective(nn.Module):
             proposals, truth, settings.stage_thresholds[-1],
             settings.mask_samples, 1.0, generator,
         )
-        losses["mask"] = self._mask(features, final, masks)
+        losses["mask"] = self._mask(features, final, truth, instances)
         return losses
 
     def _mask(
-        self, features: Features, picked: SampledRegions, masks: list[Tensor]
+        self,
+        features: Features,
+        picked: SampledRegions,
+        truth: list[Tensor],
+        instances: Tensor,
     ) -> Tensor:
         regions = picked.regions[picked.positive]
-        logits = self.network.masks(features, regions)
+        counts = torch.tensor([0, *(len(known) for known in truth)], device=regions.device)
+        first = counts.cumsum(0)[regions[:, 0].long()]
+        number = picked.truth[picked.positive] - first + 1
         scale = self.network.settings.input_scale
-        rois = torch.cat([picked.truth[picked.positive, None].to(regions), regions[:, 1:]], dim=1)
-        stacked = torch.cat(masks)[:, None].to(regions.dtype)
-        target = roi_align(stacked, rois, 28, 1 / scale, 0, aligned=True)[:, 0]
-        return dice_loss(logits, (target >= 0.5).to(regions.dtype))
+        target = crop_masks(instances, number, regions[:, 0].long(), regions[:, 1:] / scale)
+        return dice_loss(self.network.masks(features, regions), target)
 
 
 def _gather(values: Tensor, index: Tensor) -> Tensor:
@@ -199,11 +203,11 @@ def _by_tile(picked: SampledRegions, corners: Tensor, tiles: int) -> list[Tensor
     return [corners[(tile == i) & ~picked.is_truth] for i in range(tiles)]
 
 
-def _foreground(masks: list[Tensor], size: tuple[int, int]) -> Tensor:
+def _foreground(instances: Tensor, size: tuple[int, int]) -> Tensor:
     """Share of nucleus at each cell (B, h, w), on the corner-aligned grid of the branch.
 
     The logits are enlarged with aligned corners before the watershed, so the target is
     sampled on the same grid.
     """
-    whole = torch.stack([mask.any(dim=0) for mask in masks])[:, None].float()
+    whole = (instances > 0)[:, None].float()
     return functional.interpolate(whole, size, mode="bilinear", align_corners=True)[:, 0]

@@ -7,6 +7,7 @@ from torch import nn
 
 from nuhtc.training.backbone import EfficientNetLite0
 from nuhtc.training.network import NetworkSettings, NuHTC
+from nuhtc.training.objective import ObjectiveSettings
 from nuhtc.training.swin import SwinTransformer
 
 
@@ -43,6 +44,7 @@ class Preset:
     """Side of a tile in pixels."""
     network: NetworkSettings
     inference: InferenceSettings
+    objective: ObjectiveSettings
     backbone: Callable[[], nn.Module]
 
     def build(self, classes: int) -> NuHTC:
@@ -62,6 +64,15 @@ LITE0 = Preset(
         watershed_opening=1,
         nms_per_class=False,
     ),
+    # Fewer samples than published: a tile at scale 1 has a quarter of the cells.
+    objective=ObjectiveSettings(
+        rpn_samples=256,
+        proposals_per_level=500,
+        proposals=500,
+        watershed_opening=1,
+        stage_samples=128,
+        mask_samples=32,
+    ),
     backbone=EfficientNetLite0,
 )
 """EfficientNet-Lite0 at the slide's own scale: for laptops and CPU servers."""
@@ -74,6 +85,7 @@ SWIN_T = Preset(
         input_scale=2, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)
     ),
     inference=InferenceSettings(),
+    objective=ObjectiveSettings(),
     backbone=SwinTransformer,
 )
 """The network as published (Li et al. 2025), for its checkpoints and for GPUs."""

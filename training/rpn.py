@@ -74,9 +74,9 @@ class RegionProposalHead(nn.Module):
     @staticmethod
     def flatten(logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, N) and deltas (B, N, 4) in the order of :meth:`anchors`."""
-        batch = logits.shape[0]
-        flat = logits.permute(0, 2, 3, 1).reshape(batch, -1)
-        return flat, deltas.permute(0, 2, 3, 1).reshape(batch, -1, 4)
+        flat = logits.permute(0, 2, 3, 1).flatten(1)
+        by_anchor = deltas.permute(0, 2, 3, 1).unflatten(-1, (-1, 4))
+        return flat, by_anchor.flatten(1, 3)
 
     def candidates(
         self, logits: Sequence[Tensor], deltas: Sequence[Tensor], per_level: int

@@ -190,7 +190,7 @@ class SwinTransformer(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Maps of shapes (B, C_i, H / stride_i, W / stride_i) of pictures (B, 3, H, W).
+        """Give maps of shapes (B, C_i, H / stride_i, W / stride_i) of pictures (B, 3, H, W).
 
         H and W are multiples of 32.
         """
@@ -207,7 +207,7 @@ class SwinTransformer(nn.Module):
 
 
 def shift_mask(height: int, width: int, like: Tensor) -> Tensor:
-    """What keeps shifted windows from mixing opposite borders of a map.
+    """Keep shifted windows from mixing opposite borders of a map.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ def _bands(side: int, like: Tensor) -> Tensor:
 
 
 def _windows(x: Tensor) -> Tensor:
-    """The windows (B * W, 49, C) of a map (B, H, W, C) whose sides are whole windows."""
+    """Cut the windows (B * W, 49, C) out of a map (B, H, W, C) whose sides are whole windows."""
     batch, height, width, channels = x.shape
     rows, columns = height // WINDOW, width // WINDOW
     x = x.reshape(batch, rows, WINDOW, columns, WINDOW, channels)

@@ -132,9 +132,54 @@ def sample_regions(
         picked = torch.cat([chosen, background])
         rows.append(torch.cat([pool.new_full((picked.shape[0], 1), tile), pool[picked]], dim=1))
         positive.append(torch.arange(picked.shape[0], device=pool.device) < chosen.shape[0])
-        index.append(assigned[picked].clamp(min=0) + start)
+        nucleus = assigned[picked]
+        index.append(torch.where(nucleus >= 0, nucleus + start, 0))
         is_truth.append(picked < known.shape[0])
         start += known.shape[0]
     return SampledRegions(
         torch.cat(rows), torch.cat(positive), torch.cat(index), torch.cat(is_truth)
     )
+
+
+def crop_masks(
+    instances: Tensor, number: Tensor, tile: Tensor, corners: Tensor, size: int = 28
+) -> Tensor:
+    """What the mask head should answer: one nucleus, seen through a region.
+
+    Each of the region's bins is looked up at its centre, bilinearly, and is inside from
+    one half. The nuclei are read from their numbers, never as one plane for each.
+
+    Parameters
+    ----------
+    instances
+        int32 (B, H, W), 0 for background.
+    number
+        int64 (R,), the nucleus of each region in its tile.
+    tile
+        int64 (R,), the tile of each region.
+    corners
+        float (R, 4), xyxy in tile pixels.
+    size
+        Bins on a side.
+
+    Returns
+    -------
+    Tensor
+        float (R, size, size), 0 or 1.
+    """
+    _, height, width = instances.shape
+    bins = (torch.arange(size, device=corners.device) + 0.5) / size
+    x = corners[:, :1] + (corners[:, 2:3] - corners[:, :1]) * bins - 0.5
+    y = corners[:, 1:2] + (corners[:, 3:] - corners[:, 1:2]) * bins - 0.5
+    x0, y0 = x.floor(), y.floor()
+    inside = torch.zeros(len(corners), size, size, device=corners.device)
+    for row, row_weight in ((y0, 1 - (y - y0)), (y0 + 1, y - y0)):
+        for column, column_weight in ((x0, 1 - (x - x0)), (x0 + 1, x - x0)):
+            found = instances[
+                tile[:, None, None],
+                row.long().clamp(0, height - 1)[:, :, None],
+                column.long().clamp(0, width - 1)[:, None, :],
+            ]
+            weight = row_weight[:, :, None] * column_weight[:, None, :]
+            inside += weight * (found == number[:, None, None])
+    return (inside >= 0.5).float()

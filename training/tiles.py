@@ -30,14 +30,14 @@ class TileTargets:
     """float (G, 4), xyxy"""
     labels: Tensor
     """int64 (G,), class index or UNTYPED"""
-    masks: Tensor
-    """bool (G, H, W)"""
+    instances: Tensor
+    """int32 (H, W): 0 for background, ``i + 1`` for nucleus ``i``"""
 
 
 def make_targets(
     rgb: NDArray[np.uint8], instances: NDArray[np.int32], types: NDArray[np.int64] | None
 ) -> TileTargets:
-    """Boxes, classes and masks of the nuclei visible in a tile.
+    """Boxes, classes and numbers of the nuclei visible in a tile.
 
     Parameters
     ----------
@@ -57,17 +57,17 @@ def make_targets(
     slices = ndimage.find_objects(compact)
     kept = [i for i in range(1, len(numbers)) if areas[i] >= MIN_AREA]
     boxes = np.zeros((len(kept), 4), np.float32)
-    masks = np.zeros((len(kept), *instances.shape), bool)
+    rank = np.zeros(len(numbers), np.int32)
     for row, i in enumerate(kept):
         y, x = slices[i - 1]
         boxes[row] = (x.start, y.start, x.stop, y.stop)
-        masks[row] = compact == i
-    labels = (
-        np.full(len(kept), UNTYPED, np.int64) if types is None else types[numbers[kept]]
-    )
+        rank[i] = row + 1
+    labels = np.full(len(kept), UNTYPED, np.int64) if types is None else types[numbers[kept]]
     return TileTargets(
-        torch.from_numpy(rgb), torch.from_numpy(boxes), torch.from_numpy(labels),
-        torch.from_numpy(masks),
+        torch.from_numpy(rgb),
+        torch.from_numpy(boxes),
+        torch.from_numpy(labels),
+        torch.from_numpy(rank[compact]),
     )
 
 

@@ -1,0 +1,1 @@
+"""Export checkpoints to bundles (ONNX), with a proof of parity."""

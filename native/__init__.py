@@ -1,0 +1,1 @@
+"""Cython kernels on plain arrays. Imports nothing else of the project."""

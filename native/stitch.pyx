@@ -1,0 +1,261 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Stitching: shared areas of outlines, and which of several answers for a nucleus stays."""
+
+from native._rings cimport Rings, area_within, shared_area
+
+import numpy as np
+
+from nuhtc.native._check import checked, checked_offsets
+
+cdef enum:
+    MANY_CELLS = 64           # a box in more cells than this is not entered into the raster
+
+ctypedef unsigned int u32
+
+
+cdef long long first_slanted(const int[:, ::1] coords, const long long[::1] offsets) noexcept nogil:
+    """Return the first ring with an edge that is neither horizontal nor vertical, or -1."""
+    cdef Py_ssize_t ring, i, after
+    for ring in range(offsets.shape[0] - 1):
+        for i in range(offsets[ring], offsets[ring + 1]):
+            after = i + 1 if i + 1 < offsets[ring + 1] else offsets[ring]
+            if coords[i, 0] != coords[after, 0] and coords[i, 1] != coords[after, 1]:
+                return ring
+    return -1
+
+
+cdef Rings rings_of(const int[:, ::1] coords, const long long[::1] offsets) except *:
+    """Point at the rings after a check that they are rectilinear."""
+    cdef Rings rings
+    slanted = first_slanted(coords, offsets)
+    if slanted >= 0:
+        raise ValueError(f"coords: ring {slanted} has an edge that is not along a pixel's edge")
+    rings.xy = &coords[0, 0] if coords.shape[0] else NULL
+    rings.offsets = &offsets[0]
+    return rings
+
+
+def overlap_areas(coords, offsets, pairs):
+    """See stitch.pyi."""
+    cdef const int[:, ::1] points = checked(coords, "coords", np.int32, (None, 2))
+    cdef const long long[::1] cuts = checked_offsets(offsets, "offsets", points.shape[0])
+    cdef const long long[:, ::1] pair = checked(pairs, "pairs", np.int64, (None, 2))
+    cdef Rings rings = rings_of(points, cuts)
+    cdef Py_ssize_t i, count = pair.shape[0], last = cuts.shape[0] - 2
+    if count and not 0 <= np.min(pair) <= np.max(pair) <= last:
+        raise ValueError(f"pairs must name rings from 0 to {last}")
+    areas = np.zeros(count, np.int64)
+    cdef long long[::1] area = areas
+    with nogil:
+        for i in range(count):
+            area[i] = shared_area(rings, pair[i, 0], pair[i, 1])
+    return areas
+
+
+cdef struct Scene:
+    # One entry for each candidate; `window` is NULL when pieces are compared as wholes are.
+    Rings rings
+    const int* box
+    const int* window
+    const long long* area
+    const int* tile
+    const unsigned char* cut
+    const unsigned char* probe
+
+
+cdef struct Raster:
+    # Kept candidates by the square cells, 2 ** shift wide, that their boxes touch: chains of
+    # entries, one chain for all cells of equal hash.
+    int shift
+    u32 mask
+    int* head                 # first entry of each chain, or -1
+    int* after                # the next entry, or -1
+    int* item                 # the entry's candidate
+    int entries
+
+
+cdef inline u32 chain_of(const Raster* raster, long long cell_x, long long cell_y) noexcept nogil:
+    return (<u32> cell_x * 0x9E3779B1u + <u32> cell_y * 0x85EBCA77u) & raster.mask
+
+
+cdef bint same_nucleus(const Scene* scene, long long a, long long b, double share) noexcept nogil:
+    """Tell whether two candidates share more than `share` of the smaller one's area."""
+    cdef const int* p = scene.box + 4 * a
+    cdef const int* q = scene.box + 4 * b
+    cdef long long x0 = max(p[0], q[0]), y0 = max(p[1], q[1])
+    cdef long long x1 = min(p[2], q[2]), y1 = min(p[3], q[3])
+    if x0 >= x1 or y0 >= y1 or scene.tile[a] == scene.tile[b]:
+        return False
+    if not (scene.probe[a] or scene.probe[b]):
+        return False
+    cdef long long smaller = min(scene.area[a], scene.area[b])
+    cdef double meet = <double> (x1 - x0) * (y1 - y0)
+    cdef bint pieces = scene.window != NULL and scene.cut[a] and scene.cut[b]
+    if not pieces and meet <= share * smaller:
+        return False
+    # What the boxes leave empty is all that can be missing where they meet.
+    if (
+        scene.area[a] - (<double> p[2] - p[0]) * (<double> p[3] - p[1])
+        + scene.area[b] - (<double> q[2] - q[0]) * (<double> q[3] - q[1]) + meet > share * smaller
+    ):
+        return True
+    if pieces:
+        p = scene.window + 4 * a
+        q = scene.window + 4 * b
+        x0, y0 = max(p[0], q[0]), max(p[1], q[1])
+        x1, y1 = min(p[2], q[2]), min(p[3], q[3])
+        smaller = min(
+            area_within(scene.rings, a, x0, y0, x1, y1),
+            area_within(scene.rings, b, x0, y0, x1, y1),
+        )
+    return shared_area(scene.rings, a, b) > share * smaller
+
+
+cdef bint has_rival(
+    const Scene* scene, const Raster* raster, long long a, double share
+) noexcept nogil:
+    """Tell whether a kept candidate in the raster is the same nucleus as this one."""
+    cdef const int* box = scene.box + 4 * a
+    cdef const int* other
+    cdef int shift = raster.shift, entry
+    cdef long long x, y
+    for y in range(box[1] >> shift, ((<long long> box[3] - 1) >> shift) + 1):
+        for x in range(box[0] >> shift, ((<long long> box[2] - 1) >> shift) + 1):
+            entry = raster.head[chain_of(raster, x, y)]
+            while entry >= 0:
+                other = scene.box + 4 * <long long> raster.item[entry]
+                # Two boxes may meet in several cells: the first of them is the one that counts.
+                if (
+                    max(box[0], other[0]) >> shift == x and max(box[1], other[1]) >> shift == y
+                    and same_nucleus(scene, a, raster.item[entry], share)
+                ):
+                    return True
+                entry = raster.after[entry]
+    return False
+
+
+cdef void enter(const Scene* scene, Raster* raster, long long a) noexcept nogil:
+    cdef const int* box = scene.box + 4 * a
+    cdef int shift = raster.shift
+    cdef long long x, y
+    cdef u32 chain
+    for y in range(box[1] >> shift, ((<long long> box[3] - 1) >> shift) + 1):
+        for x in range(box[0] >> shift, ((<long long> box[2] - 1) >> shift) + 1):
+            chain = chain_of(raster, x, y)
+            raster.item[raster.entries] = <int> a
+            raster.after[raster.entries] = raster.head[chain]
+            raster.head[chain] = raster.entries
+            raster.entries += 1
+
+
+cdef void resolve(
+    const Scene* scene, Raster* raster, const long long[::1] order, const unsigned char[::1] wide,
+    double share, int[::1] kept, unsigned char[::1] keep,
+) noexcept nogil:
+    """Keep candidates in the given order unless a kept one is the same nucleus.
+
+    The few boxes that are too wide for the raster meet, and are met, one by one.
+    """
+    cdef Py_ssize_t i, k
+    cdef long long a
+    cdef int count = 0, wide_count = 0
+    cdef bint rival
+    for i in range(order.shape[0]):
+        a = order[i]
+        rival = False
+        # `kept` holds wide ones from the end, the others from the start.
+        for k in range(wide_count):
+            rival = rival or same_nucleus(scene, a, kept[order.shape[0] - 1 - k], share)
+        for k in range(count if wide[a] else 0):
+            rival = rival or same_nucleus(scene, a, kept[k], share)
+        if rival or (not wide[a] and has_rival(scene, raster, a, share)):
+            continue
+        keep[a] = 1
+        if wide[a]:
+            wide_count += 1
+            kept[order.shape[0] - wide_count] = <int> a
+        else:
+            kept[count] = <int> a
+            count += 1
+            enter(scene, raster, a)
+
+
+def _preference(tile, owned, cut, score):
+    """Return one number for each candidate, the smallest for the one to prefer.
+
+    From the highest bit down: cut, not owned, the score inverted, the tile. Equal numbers
+    belong to one tile, whose candidates never compete: their order does not matter.
+    """
+    bits = (score + np.float32(0)).view(np.uint32)
+    rising = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    key = cut.astype(np.uint64) << np.uint64(63)
+    key |= (1 - owned).astype(np.uint64) << np.uint64(62)
+    key |= (~rising).astype(np.uint64) << np.uint64(30)
+    key |= tile.astype(np.uint64)
+    return key
+
+
+def resolve_borders(
+    coords, offsets, bbox, area, tile, owned, cut, score, *,
+    probe=None, windows=None, share=0.5,
+):
+    """See stitch.pyi."""
+    cdef const int[:, ::1] points = checked(coords, "coords", np.int32, (None, 2))
+    cdef const long long[::1] cuts = checked_offsets(offsets, "offsets", points.shape[0])
+    cdef int count = cuts.shape[0] - 1
+    bbox = checked(bbox, "bbox", np.int32, (count, 4))
+    tile = checked(tile, "tile", np.int32, (count,))
+    score = checked(score, "score", np.float32, (count,))
+    owned = checked(owned, "owned", np.bool_, (count,)).view(np.uint8)
+    cut = checked(cut, "cut", np.bool_, (count,)).view(np.uint8)
+    probe = np.ones(count, np.bool_) if probe is None else probe
+    cdef const int[:, ::1] box = bbox
+    cdef const long long[::1] areas = checked(area, "area", np.int64, (count,))
+    cdef const int[::1] tiles = tile
+    cdef const unsigned char[::1] cut_view = cut
+    cdef const unsigned char[::1] probe_view = (
+        checked(probe, "probe", np.bool_, (count,)).view(np.uint8)
+    )
+    cdef const int[:, ::1] window
+    if np.isnan(score).any():
+        raise ValueError("score must not be NaN")
+    if not 0 < share < 1:
+        raise ValueError(f"share must be between 0 and 1, not {share}")
+    keep = np.zeros(count, np.bool_)
+    if count == 0:
+        return keep
+    if tile.min() < 0 or tile.max() >= 1 << 30:
+        raise ValueError("tile must be from 0 to 2**30 - 1")
+
+    cdef Scene scene
+    cdef Raster raster
+    scene.rings = rings_of(points, cuts)
+    scene.box, scene.area, scene.tile = &box[0, 0], &areas[0], &tiles[0]
+    scene.cut, scene.probe, scene.window = &cut_view[0], &probe_view[0], NULL
+    if windows is not None:
+        window = checked(windows, "windows", np.int32, (count, 4))
+        scene.window = &window[0, 0]
+    # Cells of about twice the usual box: most boxes touch one, two or four.
+    side = np.median(np.maximum(bbox[:, 2] - bbox[:, 0].astype(np.int64), 1))
+    raster.shift = min(int(side).bit_length() + 1, 31)
+    spans = ((bbox[:, 2:] - np.int64(1)) >> raster.shift) - (bbox[:, :2] >> raster.shift) + 1
+    spans = spans.clip(0, MANY_CELLS + 1)
+    cells = spans[:, 0] * spans[:, 1]
+    wide = cells > MANY_CELLS
+    entries = int(cells[~wide].sum())
+    if entries >= 1 << 31:
+        raise ValueError("coords: too many outlines at once; give them in parts")
+    cdef int[::1] head = np.full(1 << entries.bit_length(), -1, np.int32)
+    cdef int[::1] after = np.empty(entries + 1, np.int32)
+    cdef int[::1] item = np.empty(entries + 1, np.int32)
+    raster.head, raster.after, raster.item = &head[0], &after[0], &item[0]
+    raster.mask = head.shape[0] - 1
+    raster.entries = 0
+    cdef const long long[::1] order = np.argsort(_preference(tile, owned, cut, score))
+    cdef const unsigned char[::1] wide_view = wide.view(np.uint8)
+    cdef int[::1] kept = np.empty(count, np.int32)
+    cdef unsigned char[::1] keep_view = keep.view(np.uint8)
+    cdef double most = share
+    with nogil:
+        resolve(&scene, &raster, order, wide_view, most, kept, keep_view)
+    return keep

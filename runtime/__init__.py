@@ -1,0 +1,1 @@
+"""Run a bundle on slides: tiles in, outlines out. Never imports torch."""

@@ -1,0 +1,188 @@
+"""The command line of `nuhtc-run`: its options, their defaults and their limits."""
+
+import argparse
+import math
+import os
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from nuhtc.runtime.errors import UsageError
+from nuhtc.runtime.resolution import check_mpp
+from nuhtc.runtime.writers import FORMATS
+
+if TYPE_CHECKING:
+    from nuhtc.runtime.bundle import Card
+    from nuhtc.runtime.pipeline import RunSettings
+
+ENGINES: Final = ("auto", "cpu")
+DEMO: Final = "demo"
+DEMO_FOLDER: Final = Path("nuhtc-demo")
+OVERLAP_PX: Final = 64
+MIN_AREA_UM2: Final = 2.0
+
+_EPILOG = """\
+written for each SLIDE, under its name without the suffix:
+  .geojson.gz    outlines, classes and scores: drag it onto the slide in QuPath
+  .overlay.png   a picture to look at
+  .summary.json  counts, tissue area, settings, time
+
+`nuhtc-run demo` makes a small slide by code and runs it; a file of that name is ./demo.
+
+exit code: 0 done, 1 something failed, 2 wrong usage, 3 done but damaged tiles were skipped
+"""
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Return the command line's arguments, those checked that need no model.
+
+    Raises
+    ------
+    SystemExit
+        0 after --help and --version, 2 when the arguments make no sense.
+    UsageError
+        When --out is missing or --mpp is no resolution.
+    """
+    arguments = _parser().parse_args(argv)
+    arguments.demo = arguments.slides == [Path(DEMO)]
+    if arguments.out is None and not arguments.demo:
+        raise UsageError("--out DIR is missing: say where the results go")
+    arguments.out = arguments.out or DEMO_FOLDER
+    if arguments.mpp is not None:
+        check_mpp(arguments.mpp)
+    arguments.threads = arguments.threads or _cores()
+    return arguments
+
+
+def settings_for(arguments: argparse.Namespace, card: "Card") -> "RunSettings":
+    """Return the run's settings: what the command line says, else what the model's card says.
+
+    Raises
+    ------
+    UsageError
+        When the tiles do not fit the model.
+    """
+    from nuhtc.runtime.pipeline import RunSettings
+
+    tile = card.tile if arguments.tile is None else arguments.tile
+    if tile % card.multiple:
+        raise UsageError(
+            f"--tile {tile}: this model needs a multiple of {card.multiple}, such as {card.tile}"
+        )
+    overlap = min(OVERLAP_PX, tile // 2) if arguments.overlap is None else arguments.overlap
+    if overlap > tile // 2:
+        raise UsageError(f"--overlap {overlap}: at most half the tile, {tile // 2}")
+    return RunSettings(
+        tile_px=tile,
+        overlap_px=overlap,
+        min_score=card.detection.score if arguments.score is None else arguments.score,
+        min_area_um2=arguments.min_area,
+        batch=arguments.batch,
+        threads=arguments.threads,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nuhtc-run",
+        usage="nuhtc-run [-h] SLIDE [SLIDE ...] --out DIR [options]\n       nuhtc-run demo",
+        description="Outline and classify every nucleus of H&E slides and pictures.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "slides",
+        nargs="+",
+        type=Path,
+        metavar="SLIDE",
+        help="a slide or picture, or a folder of them (its subfolders are not entered)",
+    )
+    add("--out", type=Path, metavar="DIR", help=f"where results go (demo: {DEMO_FOLDER})")
+    add(
+        "--mpp",
+        type=float,
+        metavar="UM",
+        help="um per pixel of all slides given (default: from each file; pictures without "
+        "a resolution: the model's)",
+    )
+    add("--tile", type=_whole(1), metavar="PX", help="side of a tile (default: the model's)")
+    add(
+        "--overlap",
+        type=_whole(0),
+        metavar="PX",
+        help=f"shared by neighbouring tiles, wider than any nucleus (default: {OVERLAP_PX})",
+    )
+    add(
+        "--score",
+        type=_number(0, 1),
+        metavar="P",
+        help="least probability of a nucleus, 0 to 1 (default: the model's)",
+    )
+    add(
+        "--min-area",
+        type=_number(0, math.inf),
+        default=MIN_AREA_UM2,
+        metavar="UM2",
+        help="least area of a nucleus in um2 (default: %(default)s)",
+    )
+    add(
+        "--format",
+        type=_formats,
+        default=FORMATS[:1],
+        metavar="NAME[,NAME]",
+        help=f"output formats, of: {', '.join(FORMATS)} (default: {FORMATS[0]})",
+    )
+    add("--bundle", type=Path, metavar="DIR", help="the model (default: the one in the package)")
+    add(
+        "--engine",
+        choices=ENGINES,
+        default=ENGINES[0],
+        help="what runs the model; auto takes the fastest that works here (default: %(default)s)",
+    )
+    add("--threads", type=_whole(1), metavar="N", help="CPU threads (default: all cores)")
+    add("--batch", type=_whole(1), default=1, metavar="N", help="tiles at a time (default: 1)")
+    add("--json", action="store_true", help="print each summary as one line of JSON")
+    add("--verbose", action="store_true", help="say more on stderr")
+    add("--version", action="version", version=f"nuhtc {metadata.version('nuhtc')}")
+    return parser
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def whole_number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text} is below {least}")
+        return value
+
+    return whole_number
+
+
+def _number(least: float, most: float) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = float(text)
+        if not (least <= value <= most and math.isfinite(value)):
+            limits = f"from {least:g} to {most:g}" if math.isfinite(most) else f"{least:g} or more"
+            raise argparse.ArgumentTypeError(f"{text} is not {limits}")
+        return value
+
+    return number
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(text.split(",")))
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"no format is called {', '.join(map(repr, unknown))}; there is {', '.join(FORMATS)}"
+        )
+    return names
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,278 @@
+"""A bundle: what export writes and the runtime reads.
+
+A bundle is a folder that holds ``card.json`` and the ONNX graphs ``trunk.onnx``,
+``heads.onnx`` and ``masks.onnx``. It is data: nothing in it is unpickled or executed as
+code. Every file's SHA-256 is in the card and is checked before the file is used.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import orjson
+
+from nuhtc.runtime.errors import BundleError
+
+FORMAT = "nuhtc-bundle"
+VERSION = 1
+GRAPHS = ("trunk.onnx", "heads.onnx", "masks.onnx")
+DEFAULT_MODEL = "lite0"
+
+
+@dataclass(frozen=True)
+class NucleusClass:
+    """A class of nuclei and how viewers show it."""
+
+    name: str
+    color: tuple[int, int, int]
+    """RGB, 0 to 255"""
+
+
+@dataclass(frozen=True)
+class ProposalSettings:
+    """How proposals are chosen between trunk and heads; lengths in network-input pixels."""
+
+    count: int
+    """RPN boxes kept for each tile"""
+    min_side: float
+    """boxes with a side of this or less are dropped"""
+    nms: float
+    """IoU above which the lesser of two boxes of one level is dropped"""
+    watershed_opening: int
+    """erosions, then as many dilations, of the foreground map by a 5x5 square"""
+
+
+@dataclass(frozen=True)
+class DetectionSettings:
+    """How regions become nuclei."""
+
+    score: float
+    """least class probability"""
+    nms: float
+    """IoU above which the lesser of two boxes is dropped"""
+    nms_per_class: bool
+    """whether two classes may claim one nucleus, as published"""
+    count: int
+    """most nuclei of a tile"""
+    mask_threshold: float
+    """least mask probability of a pixel inside"""
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data set that the model was trained on."""
+
+    name: str
+    licence: str
+    source: str
+    """whom to cite"""
+
+
+@dataclass(frozen=True)
+class FileDigest:
+    """A file of the bundle."""
+
+    sha256: str
+    size: int
+    """bytes"""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything a runtime must know of a model."""
+
+    name: str
+    preset: str
+    classes: tuple[NucleusClass, ...]
+    mpp: float
+    """um per pixel of the tiles"""
+    input_scale: int
+    """the graphs enlarge tiles by this; their boxes are in enlarged pixels"""
+    tile: int
+    """side of a tile in pixels, as trained"""
+    multiple: int
+    """a tile's side must be a multiple of this"""
+    mean: tuple[float, float, float]
+    """subtracted from RGB inside the graph"""
+    std: tuple[float, float, float]
+    """divides RGB inside the graph"""
+    precision: str
+    """of the arithmetic: float32"""
+    storage: str
+    """of the weights on disk: float32 or float16"""
+    proposals: ProposalSettings
+    detection: DetectionSettings
+    licence: str
+    """what the weights may be used for, following from the data's licences"""
+    data: tuple[DataSource, ...] = ()
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    """for each data set, measures on pictures never trained on"""
+    files: dict[str, FileDigest] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        """The text of ``card.json``."""
+        content = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose card has been read and whose files have been checked."""
+
+    folder: Path
+    card: Card
+    digest: str
+    """``sha256:`` of ``card.json``, which holds the digests of all other files"""
+
+    def path(self, name: str) -> Path:
+        """Where a file of the bundle is."""
+        return self.folder / name
+
+
+def default_bundle() -> Path:
+    """The folder of the model that comes with the package."""
+    return Path(str(resources.files("nuhtc.runtime"))) / "models" / DEFAULT_MODEL
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check every file in it.
+
+    Parameters
+    ----------
+    folder
+        The bundle's folder.
+
+    Raises
+    ------
+    BundleError
+        The folder is missing or no bundle, its card is damaged or of a newer version, or a
+        file is missing or differs from the card.
+    """
+    text = _read_card(folder)
+    card = _parse(folder / "card.json", text)
+    for name in GRAPHS:
+        if name not in card.files:
+            raise BundleError(f"{folder / 'card.json'}: lists no {name}; export the model again")
+    for name, expected in card.files.items():
+        _check_file(folder, name, expected)
+    return Bundle(folder, card, f"sha256:{hashlib.sha256(text).hexdigest()}")
+
+
+def file_digest(path: Path) -> FileDigest:
+    """Size and SHA-256 of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileDigest(digest, path.stat().st_size)
+
+
+def _read_card(folder: Path) -> bytes:
+    if not folder.exists():
+        raise BundleError(f"{folder}: no such bundle; --bundle takes a folder from nuhtc-export")
+    if not folder.is_dir():
+        raise BundleError(f"{folder}: a bundle is a folder with card.json, and this is a file")
+    try:
+        return (folder / "card.json").read_bytes()
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"{folder}: holds no card.json, so it is no bundle; nuhtc-export makes one"
+        ) from error
+    except OSError as error:
+        raise BundleError(f"{folder / 'card.json'}: cannot be read ({error.strerror})") from error
+
+
+def _parse(path: Path, text: bytes) -> Card:
+    try:
+        content = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise BundleError(f"{path}: damaged; export the model again ({error})") from error
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise BundleError(f"{path}: not a card written by nuhtc-export")
+    version = content.pop("version", None)
+    if version != VERSION:
+        raise BundleError(
+            f"{path}: version {version!r}, this nuhtc reads version {VERSION}; update nuhtc, "
+            "or export the model again"
+        )
+    try:
+        card: Card = _build(Card, content, "card")
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"{path}: {error}; export the model again") from error
+    _check_values(path, card)
+    return card
+
+
+def _check_values(path: Path, card: Card) -> None:
+    """Refuse numbers that no export writes and that would fail far from here."""
+    rules = {
+        "classes must not be empty": bool(card.classes),
+        "mpp must be above 0": 0 < card.mpp < 100,
+        "input_scale must be 1 to 8": 1 <= card.input_scale <= 8,
+        "multiple must be 1 or more": card.multiple >= 1,
+        "tile must be a multiple of `multiple`": card.tile > 0 and card.tile % card.multiple == 0,
+        "detection.score must be 0 to 1": 0 <= card.detection.score <= 1,
+        "detection.mask_threshold must be above 0 and at most 1": (
+            0 < card.detection.mask_threshold <= 1
+        ),
+        "counts must be 1 or more": card.proposals.count >= 1 and card.detection.count >= 1,
+        "colours must be 0 to 255": all(0 <= c <= 255 for k in card.classes for c in k.color),
+    }
+    broken = [rule for rule, holds in rules.items() if not holds]
+    if broken:
+        raise BundleError(f"{path}: {'; '.join(broken)}; export the model again")
+
+
+def _check_file(folder: Path, name: str, expected: FileDigest) -> None:
+    if Path(name).name != name or name in {"", ".", ".."} or "\\" in name:
+        raise BundleError(f"{folder / 'card.json'}: names a file outside the bundle: {name!r}")
+    path = folder / name
+    try:
+        found = file_digest(path)
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: missing; copy the whole bundle again") from error
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
+    if found != expected:
+        raise BundleError(
+            f"{path}: differs from what card.json says ({found.size} bytes, {expected.size} "
+            "expected); truncated or changed: copy or export the bundle again"
+        )
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    """A value of JSON as the type a dataclass asks for; TypeError or ValueError if it is not."""
+    origin = get_origin(kind)
+    if is_dataclass(kind):
+        return _build_dataclass(kind, value, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise TypeError(f"{where} must be a list")
+        kinds = get_args(kind)
+        if kinds[-1] is not Ellipsis and len(kinds) != len(value):
+            raise ValueError(f"{where} must have {len(kinds)} entries")
+        each = [kinds[0]] * len(value) if kinds[-1] is Ellipsis else kinds
+        return tuple(_build(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(each, value, strict=True)))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise TypeError(f"{where} must be an object")
+        return {k: _build(get_args(kind)[1], v, f"{where}.{k}") for k, v in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(kind, UnionType) or type(value) is not kind:
+        raise TypeError(f"{where} must be of type {getattr(kind, '__name__', kind)}")
+    return value
+
+
+def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{where} must be an object")
+    hints = get_type_hints(kind)
+    known = {item.name for item in fields(kind)}
+    unknown = sorted(set(value) - known)
+    missing = sorted(known - set(value))
+    if unknown or missing:
+        raise ValueError(f"{where}: unknown {unknown}, missing {missing}")
+    return kind(**{name: _build(hints[name], value[name], f"{where}.{name}") for name in known})

@@ -1,0 +1,209 @@
+"""`nuhtc-run`: slides in, outlines out. `nuhtc-run demo` shows it on a slide made by code."""
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nuhtc.runtime.arguments import DEMO, parse, settings_for
+from nuhtc.runtime.errors import EXIT_DONE, EXIT_FAILED, EXIT_SKIPPED, NuhtcError
+from nuhtc.runtime.inputs import check_stems, expand_inputs
+
+if TYPE_CHECKING:
+    from nuhtc.runtime.bundle import Bundle
+    from nuhtc.runtime.detections import Engine
+    from nuhtc.runtime.pipeline import RunSettings
+    from nuhtc.runtime.summary import Summary
+
+# Whatever needs NumPy, OpenSlide or ONNX Runtime is imported where it is used, so that --help
+# and a wrong option are answered at once.
+
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    Parameters
+    ----------
+    argv
+        The arguments; None takes the process's own.
+    """
+    try:
+        arguments = parse(argv)
+        with _log_to_stderr(verbose=arguments.verbose):
+            code = _run(arguments)
+    except NuhtcError as error:
+        _complain(error)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        _complain("stopped; what is in the output folder is whole")
+        code = EXIT_INTERRUPTED
+    _close_stdout()
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from nuhtc.runtime.bundle import default_bundle, load_bundle
+    from nuhtc.runtime.outputs import prepare_folder
+
+    files = [] if arguments.demo else expand_inputs(arguments.slides)
+    check_stems(files)
+    if any(path.is_dir() for path in arguments.slides):
+        logging.getLogger("nuhtc").warning("%d slides and pictures to run", len(files))
+    bundle = load_bundle(arguments.bundle or default_bundle())
+    settings = settings_for(arguments, bundle.card)
+    prepare_folder(arguments.out)
+    if arguments.demo:
+        files = [_make_demo(arguments.out)]
+
+    from nuhtc.runtime.engine import open_engine, with_score
+
+    bundle = dataclasses.replace(bundle, card=with_score(bundle.card, settings.min_score))
+    engine = open_engine(bundle, arguments.engine, arguments.threads)
+    codes = [_run_one(file, arguments, engine, bundle, settings) for file in files]
+    if arguments.demo and not arguments.json and EXIT_FAILED not in codes:
+        _say(f"  {files[0]} is the slide: open it in QuPath and drag the .geojson.gz onto it")
+    # A failure says more than a skipped tile.
+    return next((code for code in (EXIT_FAILED, EXIT_SKIPPED) if code in codes), EXIT_DONE)
+
+
+def _run_one(
+    file: Path,
+    arguments: argparse.Namespace,
+    engine: "Engine",
+    bundle: "Bundle",
+    settings: "RunSettings",
+) -> int:
+    """Run one slide and report it; return the exit code it alone would give."""
+    try:
+        summary = _segment_and_write(file, arguments, engine, bundle, settings)
+    except NuhtcError as error:
+        return _fail(file, str(error), json_wanted=arguments.json)
+    except MemoryError:
+        message = f"{file}: not enough memory; try a smaller --batch or --tile"
+        return _fail(file, message, json_wanted=arguments.json)
+    if arguments.json:
+        _say(summary.as_json().decode())
+    else:
+        _say(summary.as_text(arguments.out))
+    return EXIT_SKIPPED if summary.tiles_skipped_px else EXIT_DONE
+
+
+def _segment_and_write(
+    file: Path,
+    arguments: argparse.Namespace,
+    engine: "Engine",
+    bundle: "Bundle",
+    settings: "RunSettings",
+) -> "Summary":
+    from nuhtc.runtime.outputs import write_outputs
+    from nuhtc.runtime.pipeline import segment_slide
+    from nuhtc.runtime.slide import open_slide
+
+    slide = open_slide(file, mpp=arguments.mpp, picture_mpp=bundle.card.mpp)
+    try:
+        with _Bar(slide.name) as bar:
+            nuclei, summary = segment_slide(slide, engine, bundle, settings, bar.update)
+        return write_outputs(
+            arguments.out,
+            slide,
+            nuclei,
+            bundle.card.classes,
+            summary,
+            arguments.format,
+        )
+    finally:
+        slide.close()
+
+
+def _make_demo(folder: Path) -> Path:
+    from nuhtc.runtime.demo_slide import write_demo_slide
+
+    path = folder / f"{DEMO}.tiff"
+    write_demo_slide(path)
+    return path
+
+
+class _Bar:
+    """A progress bar on stderr, where that is a terminal."""
+
+    def __init__(self, name: str) -> None:
+        from tqdm import tqdm
+
+        # disable=None: shown on a terminal only. One bar, moved by hand, needs no helper thread.
+        tqdm.monitor_interval = 0
+        self._bar = tqdm(desc=name, unit=" tiles", file=sys.stderr, disable=None, leave=False)
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *stopped: object) -> None:
+        self._bar.close()
+
+    def update(self, done: int, total: int) -> None:
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+
+class _Handler(logging.Handler):
+    """Log lines on stderr that do not tear a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(f"nuhtc-run: {record.getMessage()}", file=sys.stderr)
+
+
+@contextmanager
+def _log_to_stderr(*, verbose: bool) -> Iterator[None]:
+    log = logging.getLogger("nuhtc")
+    handler, level = _Handler(), log.level
+    log.setLevel(logging.INFO if verbose else logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+def _fail(file: Path, message: str, *, json_wanted: bool) -> int:
+    _complain(message)
+    if json_wanted:
+        _say(json.dumps({"error": message, "slide": {"file": file.name}}))
+    return EXIT_FAILED
+
+
+def _complain(message: object) -> None:
+    print(f"nuhtc-run: {message}", file=sys.stderr)
+
+
+def _say(text: str) -> None:
+    """Print to stdout; whoever read it may be gone (`| head`), and the slides still go on."""
+    encoding = sys.stdout.encoding or "utf-8"
+    text = text.encode(encoding, "backslashreplace").decode(encoding)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _discard_stdout()
+
+
+def _close_stdout() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+
+
+def _discard_stdout() -> None:
+    # Python flushes stdout once more when it ends; that must find something to write to.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,82 @@
+"""Ragged rings: the points of many outlines in one array, cut up by offsets.
+
+Ring ``i`` of ``coords (M, 2)`` and ``offsets (N + 1)`` is ``coords[offsets[i]:offsets[i + 1]]``.
+Its first point is not repeated at its end. A ring without points is an empty outline.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def check_rings(coords: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
+    """Check that the offsets cut the points up completely.
+
+    Parameters
+    ----------
+    coords
+        int32 (M, 2).
+    offsets
+        int64 (N + 1), from 0 to M, never falling.
+
+    Raises
+    ------
+    ValueError
+        When the two do not belong together.
+    """
+    if coords.ndim != 2 or coords.shape[1] != 2 or coords.dtype != np.int32:
+        raise ValueError(f"coords must be int32 (M, 2), not {coords.dtype} {coords.shape}")
+    if offsets.ndim != 1 or offsets.size == 0 or offsets.dtype != np.int64:
+        raise ValueError(f"offsets must be int64 (N + 1), not {offsets.dtype} {offsets.shape}")
+    if offsets[0] != 0 or offsets[-1] != len(coords) or np.any(np.diff(offsets) < 0):
+        raise ValueError("offsets must run from 0 to the number of points and never fall")
+
+
+def take_rings(
+    coords: NDArray[np.int32], offsets: NDArray[np.int64], index: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return the rings that `index` names, in its order, as new ragged arrays."""
+    starts = offsets[index]
+    lengths = offsets[index + 1] - starts
+    taken = np.zeros(len(index) + 1, np.int64)
+    np.cumsum(lengths, out=taken[1:])
+    source = np.repeat(starts - taken[:-1], lengths)
+    source += np.arange(taken[-1])
+    return coords[source], taken
+
+
+def join_rings(
+    parts: Sequence[tuple[NDArray[np.int32], NDArray[np.int64]]],
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return all rings of several ragged arrays, one after the other."""
+    empty = np.zeros((0, 2), np.int32)
+    coords = np.concatenate([empty, *(part for part, _ in parts)])
+    offsets = [np.zeros(1, np.int64)]
+    total = 0
+    for part, cuts in parts:
+        offsets.append(cuts[1:] + total)
+        total += len(part)
+    return coords, np.concatenate(offsets)
+
+
+def ring_areas(coords: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return twice each ring's enclosed area, exactly; int64 (N,), in squared coordinate units.
+
+    The shoelace sum is taken about each ring's own first point, so it stays far from overflow
+    wherever on the slide the ring lies.
+    """
+    counts = np.diff(offsets)
+    filled = np.flatnonzero(counts)
+    areas = np.zeros(len(counts), np.int64)
+    if not len(filled):
+        return areas
+    starts = offsets[filled]
+    first = np.repeat(coords[starts].astype(np.int64), counts[filled], axis=0)
+    local = coords.astype(np.int64) - first
+    following = np.empty_like(local)
+    following[:-1] = local[1:]
+    following[offsets[filled + 1] - 1] = 0
+    cross = local[:, 0] * following[:, 1] - following[:, 0] * local[:, 1]
+    areas[filled] = np.abs(np.add.reduceat(cross, starts))
+    return areas

@@ -1,0 +1,206 @@
+"""What one run found and what it cost: `<stem>.summary.json` and a few lines for people.
+
+Keys of the JSON, sorted; all but those that begin with `seconds` are equal in two runs:
+
+============================ ======================================================================
+bundle                       `name`, `digest` and `model_mpp` (um per pixel) of the network
+engine                       what the network ran on
+nuclei                       how many, each counted once
+nuclei_cut                   of these, how many no tile saw whole
+nuclei_per_class             how many by class name
+nuclei_per_mm2               nuclei per square millimetre of tissue; null without tissue
+outputs                      the files beside this one
+seconds                      `tissue` (digest, thumbnail, mask), `read` (the network waited for
+                             tiles), `network`, `outlines`, `stitch`, `write`, and their `total`
+seconds_per_mm2              the total, per square millimetre of tissue; null without tissue
+seconds_per_tile             the total, per tile; null without tiles
+settings                     the options as resolved, units in their names
+slide                        `file`, `digest`, `width_px`, `height_px`, `mpp` of level 0
+tiles                        how many tiles hold tissue: `run` and `skipped` (damaged)
+tiles_skipped_px             x, y, width, height of each skipped tile in level-0 pixels
+tissue_mm2                   area of the tissue
+versions                     of this program and of what it stands on
+============================ ======================================================================
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+import orjson
+
+from nuhtc.runtime.atomic import atomic_path
+
+STAGES = ("tissue", "read", "network", "outlines", "stitch", "write")
+"""Every stage whose time is kept, in the order of the flow."""
+
+_PACKAGES = (
+    "nuhtc",
+    "numpy",
+    "scipy",
+    "onnxruntime",
+    "openslide-python",
+    "openslide-bin",
+    "pillow",
+)
+
+
+@dataclass(frozen=True)
+class SlideFacts:
+    """Which slide it was."""
+
+    file: str
+    digest: str
+    width_px: int
+    height_px: int
+    mpp: float
+
+
+@dataclass(frozen=True)
+class BundleFacts:
+    """Which network it was."""
+
+    name: str
+    digest: str
+    model_mpp: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The result of one slide in numbers; the module's docstring explains each.
+
+    Parameters
+    ----------
+    slide, bundle, engine
+        What ran on what.
+    settings
+        The resolved options by name.
+    nuclei_per_class
+        By class name, in the card's order.
+    nuclei_cut
+        Nuclei that no tile saw whole.
+    tissue_mm2
+        Area of the tissue.
+    tiles_run
+        Tiles that went through the network.
+    tiles_skipped_px
+        x, y, width, height of the damaged tiles in level-0 pixels.
+    seconds
+        By stage.
+    outputs
+        Names of the files beside the summary.
+    """
+
+    slide: SlideFacts
+    bundle: BundleFacts
+    engine: str
+    settings: Mapping[str, object]
+    nuclei_per_class: Mapping[str, int]
+    nuclei_cut: int
+    tissue_mm2: float
+    tiles_run: int
+    tiles_skipped_px: tuple[tuple[int, int, int, int], ...]
+    seconds: Mapping[str, float]
+    outputs: tuple[str, ...] = field(default=())
+
+    @property
+    def nuclei(self) -> int:
+        """How many nuclei there are."""
+        return sum(self.nuclei_per_class.values())
+
+    @property
+    def nuclei_per_mm2(self) -> float | None:
+        """Nuclei per square millimetre of tissue, None without tissue."""
+        return self.nuclei / self.tissue_mm2 if self.tissue_mm2 > 0 else None
+
+    @property
+    def total_seconds(self) -> float:
+        """Seconds of all stages together."""
+        return sum(self.seconds.values())
+
+    @property
+    def seconds_per_mm2(self) -> float | None:
+        """Seconds per square millimetre of tissue, None without tissue."""
+        return self.total_seconds / self.tissue_mm2 if self.tissue_mm2 > 0 else None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the summary as the JSON file holds it."""
+        tiles = self.tiles_run + len(self.tiles_skipped_px)
+        seconds = {stage: self.seconds.get(stage, 0.0) for stage in STAGES}
+        return {
+            "bundle": vars(self.bundle),
+            "engine": self.engine,
+            "nuclei": self.nuclei,
+            "nuclei_cut": self.nuclei_cut,
+            "nuclei_per_class": dict(self.nuclei_per_class),
+            "nuclei_per_mm2": _rounded(self.nuclei_per_mm2, 2),
+            "outputs": list(self.outputs),
+            "seconds": {
+                stage: round(value, 4)
+                for stage, value in {**seconds, "total": self.total_seconds}.items()
+            },
+            "seconds_per_mm2": _rounded(self.seconds_per_mm2, 4),
+            "seconds_per_tile": _rounded(self.total_seconds / tiles if tiles else None, 4),
+            "settings": dict(self.settings),
+            "slide": vars(self.slide),
+            "tiles": {"run": self.tiles_run, "skipped": len(self.tiles_skipped_px)},
+            "tiles_skipped_px": [list(tile) for tile in self.tiles_skipped_px],
+            "tissue_mm2": round(self.tissue_mm2, 6),
+            "versions": _versions(),
+        }
+
+    def as_json(self, *, indent: bool = False) -> bytes:
+        """Return the summary as JSON with sorted keys, on one line unless indented."""
+        options = orjson.OPT_SORT_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
+        return orjson.dumps(self.as_dict(), option=options)
+
+    def as_text(self, folder: Path) -> str:
+        """Return a few lines for people; `folder` is where the outputs are."""
+        density = self.nuclei_per_mm2
+        found = f"{self.nuclei:,} nuclei in {self.tissue_mm2:.3g} mm2 of tissue"
+        if density is not None:
+            found += f", {density:,.0f} per mm2"
+        lines = [f"{self.slide.file}: {found}"]
+        kinds = [f"{name} {count:,}" for name, count in self.nuclei_per_class.items()]
+        lines.append(f"  {', '.join(kinds)}")
+        stages = ", ".join(f"{stage} {self.seconds.get(stage, 0.0):.1f}" for stage in STAGES)
+        pace = self.seconds_per_mm2
+        paced = f" ({pace:.1f} s/mm2)" if pace is not None else ""
+        lines.append(f"  {self.total_seconds:.1f} s{paced}: {stages}")
+        if self.tiles_skipped_px:
+            total = self.tiles_run + len(self.tiles_skipped_px)
+            lines.append(f"  {len(self.tiles_skipped_px)} of {total} tiles skipped: damaged")
+        lines.extend(f"  {folder / name}" for name in self.outputs)
+        return "\n".join(lines)
+
+
+def write_summary(path: Path, summary: Summary) -> None:
+    """Write the summary's JSON; the file appears whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        When the file cannot be written.
+    """
+    with atomic_path(path) as partial:
+        partial.write_bytes(summary.as_json(indent=True) + b"\n")
+
+
+def printable(name: str) -> str:
+    """Return a file's name as text that every encoding of Unicode takes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,65 @@
+"""Nuclei without a network: traced from known shapes, for whatever reads nuclei."""
+
+from pathlib import Path
+
+import numpy as np
+from reference.blobs import random_ellipses
+from reference.oracle import OracleEngine, paint
+
+from nuhtc.runtime.bundle import (
+    Bundle,
+    Card,
+    DetectionSettings,
+    NucleusClass,
+    ProposalSettings,
+)
+from nuhtc.runtime.candidates import Candidates, trace_tile
+from nuhtc.runtime.grid import Grid
+from nuhtc.runtime.nuclei import Nuclei, to_nuclei
+
+CLASSES = (
+    NucleusClass("Other", (240, 200, 0)),
+    NucleusClass("Inflammatory", (0, 160, 255)),
+    NucleusClass("Epithelial", (255, 40, 40)),
+    NucleusClass("Spindle 100% «ε»", (0, 200, 60)),
+)
+
+
+def made_candidates(seed: int = 0, side: int = 512, count: int = 60) -> Candidates:
+    """Return up to `count` nuclei found by one tile that covers a square slide."""
+    labels = random_ellipses(seed, side, side, count, (8.0, 28.0))
+    answer = OracleEngine().run(paint(labels)[None])[0]
+    return trace_tile(answer, Grid(side, side, side, 0), 0, 0)
+
+
+def made_nuclei(seed: int = 0, side: int = 512, count: int = 60, *, scale: float = 1.0) -> Nuclei:
+    """Return up to `count` nuclei of a square slide; see `made_candidates`."""
+    length = int(np.ceil(side * scale))
+    return to_nuclei(made_candidates(seed, side, count), scale=scale, width=length, height=length)
+
+
+def made_card(mpp: float = 0.25, tile: int = 128) -> Card:
+    """Return the card of a model that does not exist."""
+    return Card(
+        name="made",
+        preset="lite0",
+        classes=CLASSES,
+        mpp=mpp,
+        input_scale=1,
+        tile=tile,
+        multiple=32,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        precision="float32",
+        storage="float32",
+        proposals=ProposalSettings(count=100, min_side=0, nms=0.7, watershed_opening=2),
+        detection=DetectionSettings(
+            score=0.3, nms=0.5, nms_per_class=False, count=300, mask_threshold=0.5
+        ),
+        licence="none",
+    )
+
+
+def made_bundle(folder: Path, mpp: float = 0.25, tile: int = 128) -> Bundle:
+    """Return a bundle that holds a card and no graphs."""
+    return Bundle(folder, made_card(mpp, tile), "sha256:made")

@@ -1,0 +1,243 @@
+"""Every nucleus once, whatever the tiles: known nuclei, seen tile by tile by the oracle."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from reference.blobs import fill_ring, random_ellipses
+from reference.oracle import OracleEngine, class_probabilities, oracle_slide
+
+from nuhtc.runtime.candidates import Candidates, trace_tile
+from nuhtc.runtime.errors import EngineError, PipelineError
+from nuhtc.runtime.grid import Grid
+from nuhtc.runtime.stitch import drop_doubled, stitch
+
+
+def grid_over(labels: NDArray[np.int32], tile: int, overlap: int) -> Grid:
+    return Grid(labels.shape[1], labels.shape[0], tile, overlap)
+
+
+def see(labels: NDArray[np.int32], grid: Grid, engine: OracleEngine) -> list[Candidates]:
+    """Return what each tile of the grid answers."""
+    slide = oracle_slide(labels)
+    parts = []
+    for row, col in list(grid.keys()):
+        tile = slide.read(*grid.origin(row, col), 0, grid.tile, grid.tile)
+        parts.append(drop_doubled(trace_tile(engine.run(tile[None])[0], grid, row, col)))
+    return parts
+
+
+def everywhere(grid: Grid) -> NDArray[np.bool_]:
+    return np.ones((grid.rows, grid.cols), np.bool_)
+
+
+def stitched(
+    labels: NDArray[np.int32], grid: Grid, engine: OracleEngine | None = None
+) -> Candidates:
+    parts = see(labels, grid, engine or OracleEngine())
+    return stitch(Candidates.concatenate(parts), grid, everywhere(grid))
+
+
+def found_labels(found: Candidates, labels: NDArray[np.int32]) -> list[int]:
+    """Return which nucleus each outline is of, checking that it is exactly that nucleus."""
+    numbers = []
+    for index in range(len(found)):
+        ring = found.coords[found.offsets[index] : found.offsets[index + 1]]
+        inside = fill_ring(ring, *labels.shape)
+        (number,) = np.unique(labels[inside])
+        assert np.array_equal(inside, labels == number)
+        assert found.area[index] == inside.sum()
+        assert found.score[index] == class_probabilities(np.array([number])).max()
+        numbers.append(int(number))
+    return numbers
+
+
+def as_set(found: Candidates, shift: tuple[int, int] = (0, 0)) -> set[tuple[object, ...]]:
+    """Return the outlines with label and score, moved back by a shift, in no order."""
+    return {
+        (
+            (found.coords[low:high] - shift).tobytes(),
+            int(found.label[index]),
+            float(found.score[index]),
+            bool(found.cut[index]),
+        )
+        for index, (low, high) in enumerate(zip(found.offsets[:-1], found.offsets[1:], strict=True))
+    }
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> tuple[NDArray[np.int32], int, int]:
+    """Draw a label image, a tile and an overlap wider than any of its nuclei."""
+    tile = draw(st.integers(32, 64)) * 2
+    overlap = draw(st.integers(12, tile // 4)) * 2
+    widest = min(28.0, overlap - 2.0)
+    height, width = draw(st.integers(40, 200)), draw(st.integers(40, 200))
+    seed, count = draw(st.integers(0, 2**32)), draw(st.integers(0, 60))
+    return random_ellipses(seed, height, width, count, (6.0, widest)), tile, overlap
+
+
+@settings(max_examples=40, deadline=None)
+@given(scenes())
+def test_every_nucleus_comes_out_once_with_exactly_its_mask(
+    scene: tuple[NDArray[np.int32], int, int],
+) -> None:
+    labels, tile, overlap = scene
+    found = stitched(labels, grid_over(labels, tile, overlap))
+    assert sorted(found_labels(found, labels)) == list(range(1, labels.max() + 1))
+    assert not found.cut.any()
+    assert (np.diff(found.tile) >= 0).all(), "in the order of the tiles"
+
+
+@settings(max_examples=25, deadline=None)
+@given(scenes(), st.tuples(st.integers(0, 90), st.integers(0, 90)))
+def test_shifting_the_grid_changes_nothing(
+    scene: tuple[NDArray[np.int32], int, int], shift: tuple[int, int]
+) -> None:
+    labels, tile, overlap = scene
+    # Further in by some pixels everywhere, so that the picture's border crops the same nuclei.
+    moved = np.pad(labels, ((shift[1], 0), (shift[0], 0)))
+    here = stitched(labels, grid_over(labels, tile, overlap))
+    there = stitched(moved, grid_over(moved, tile, overlap))
+    assert as_set(here) == as_set(there, shift)
+    assert len(here) == len(there)
+
+
+@settings(max_examples=15, deadline=None)
+@given(scenes(), st.randoms(use_true_random=False))
+def test_the_order_of_the_tiles_does_not_matter(scene, random) -> None:
+    labels, tile, overlap = scene
+    grid = grid_over(labels, tile, overlap)
+    parts = see(labels, grid, OracleEngine())
+    in_order = stitch(Candidates.concatenate(parts), grid, everywhere(grid))
+    random.shuffle(parts)
+    shuffled = stitch(Candidates.concatenate(parts), grid, everywhere(grid))
+    for name in vars(in_order):
+        assert np.array_equal(getattr(in_order, name), getattr(shuffled, name)), name
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.integers(0, 2**32))
+def test_tiles_that_place_a_nucleus_differently_still_count_it_once(seed: int, jitter: int) -> None:
+    labels = random_ellipses(seed, 200, 200, 40, (14.0, 26.0))
+    grid = grid_over(labels, 96, 40)
+    rng = np.random.default_rng(jitter)
+    parts = []
+    for part in see(labels, grid, OracleEngine()):
+        step = rng.integers(-1, 2, 2).astype(np.int32)
+        parts.append(replace(part, coords=part.coords + step, bbox=part.bbox + np.tile(step, 2)))
+    found = stitch(Candidates.concatenate(parts), grid, everywhere(grid))
+    assert len(found) == labels.max()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32))
+def test_nuclei_larger_than_the_mask_lose_little_of_their_shape(seed: int) -> None:
+    labels = random_ellipses(seed, 220, 260, 20, (30.0, 46.0))
+    found = stitched(labels, grid_over(labels, 128, 64))
+    seen = set()
+    for index in range(len(found)):
+        ring = found.coords[found.offsets[index] : found.offsets[index + 1]]
+        inside = fill_ring(ring, *labels.shape)
+        number = int(np.bincount(labels[inside]).argmax())
+        truth = labels == number
+        assert (inside & truth).sum() / (inside | truth).sum() > 0.85
+        seen.add(number)
+    assert len(found) == len(seen) == labels.max()
+
+
+@pytest.mark.parametrize("centre", [(88, 48), (88, 88), (88, 96), (80, 40), (95, 95)])
+@pytest.mark.parametrize("side", [20, 40, 60])
+def test_a_nucleus_larger_than_the_overlap_is_kept_once_and_marked(
+    centre: tuple[int, int], side: int
+) -> None:
+    y, x = np.mgrid[:200, :200] + 0.5
+    labels = (np.hypot(x - centre[0], y - centre[1]) <= side / 2).astype(np.int32)
+    grid = grid_over(labels, 96, 16)
+    found = stitched(labels, grid)
+    assert len(found) == 1
+    whole = any(
+        labels[oy : oy + 96, ox : ox + 96].sum() == labels.sum()
+        for oy, ox in (grid.origin(*key)[::-1] for key in list(grid.keys()))
+    )
+    assert whole or found.cut[0]
+
+
+def test_neighbours_speak_for_a_tile_that_was_not_run() -> None:
+    labels = random_ellipses(5, 300, 300, 120, (8.0, 20.0))
+    grid = grid_over(labels, 128, 48)
+    missing = (1, 1)
+    parts = see(labels, grid, OracleEngine())
+    ran = everywhere(grid)
+    ran[missing] = False
+    del parts[missing[0] * grid.cols + missing[1]]
+    found = stitch(Candidates.concatenate(parts), grid, ran)
+
+    x, y = grid.origin(*missing)
+    alone = np.zeros(labels.shape, np.bool_)
+    alone[y + 48 : y + 128 - 48, x + 48 : x + 128 - 48] = True
+    outside = set(range(1, labels.max() + 1)) - set(np.unique(labels[alone]).tolist())
+    whole = found.take(np.flatnonzero(~found.cut))
+    numbers = found_labels(whole, labels)
+    assert len(numbers) == len(set(numbers))
+    assert outside <= set(numbers), "all that a neighbour sees whole is there"
+    assert found.cut.any(), "what only the missing tile saw whole is kept as a piece, and marked"
+
+
+def test_doubled_answers_of_one_tile_are_dropped() -> None:
+    labels = random_ellipses(3, 150, 150, 40, (8.0, 24.0))
+    grid = grid_over(labels, 96, 40)
+    found = stitched(labels, grid, OracleEngine(twice=True))
+    assert sorted(found_labels(found, labels)) == list(range(1, labels.max() + 1))
+
+
+def test_nothing_gives_nothing() -> None:
+    labels = np.zeros((100, 100), np.int32)
+    found = stitched(labels, grid_over(labels, 64, 32))
+    assert len(found) == 0
+    assert found.probabilities.shape == (0, 4)
+
+
+def test_results_of_a_tile_nobody_ran_are_refused() -> None:
+    labels = random_ellipses(1, 100, 100, 20, (8.0, 20.0))
+    grid = grid_over(labels, 64, 32)
+    all_parts = Candidates.concatenate(see(labels, grid, OracleEngine()))
+    ran = everywhere(grid)
+    ran[0, 0] = False
+    with pytest.raises(PipelineError, match="not run"):
+        stitch(all_parts, grid, ran)
+    with pytest.raises(PipelineError, match="tiles"):
+        stitch(all_parts, grid, ran[:1])
+
+
+@pytest.mark.parametrize("field", ["boxes", "probabilities", "masks"])
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_an_answer_that_is_not_finite_is_the_engines_fault(field: str, number: float) -> None:
+    labels = random_ellipses(1, 64, 64, 10, (8.0, 20.0))
+    grid = grid_over(labels, 64, 32)
+    answer = OracleEngine().run(oracle_slide(labels).read(0, 0, 0, 64, 64)[None])[0]
+    getattr(answer, field).flat[0] = number
+    with pytest.raises(EngineError, match="not finite"):
+        trace_tile(answer, grid, 0, 0)
+
+
+def test_less_sure_nuclei_are_left_out() -> None:
+    labels = random_ellipses(1, 64, 64, 20, (8.0, 20.0))
+    grid = grid_over(labels, 64, 32)
+    answer = OracleEngine().run(oracle_slide(labels).read(0, 0, 0, 64, 64)[None])[0]
+    best = answer.probabilities.max(axis=1)
+    limit = float(np.median(best))
+    traced = trace_tile(answer, grid, 0, 0, min_score=limit)
+    assert 0 < len(traced) < len(answer)
+    assert len(traced) == (best >= np.float32(limit)).sum()
+
+
+def test_the_slides_border_does_not_cut() -> None:
+    labels = np.zeros((70, 70), np.int32)
+    labels[10:30, 60:70] = 1
+    labels[60:70, 0:12] = 2
+    found = stitched(labels, grid_over(labels, 64, 32))
+    assert sorted(found_labels(found, labels)) == [1, 2]
+    assert not found.cut.any()
