@@ -81,7 +81,7 @@ def make_card(preset: Preset, info: CheckpointInfo, storage: str, folder: Path) 
     """The card of a network whose graphs lie in ``folder``."""
     inference, network = preset.inference, preset.network
     return Card(
-        name=f"{preset.name}-{'-'.join(item.name.split()[0].lower() for item in info.data)}",
+        name="-".join([preset.name, *(item.name.split()[0].lower() for item in info.data)]),
         preset=preset.name,
         classes=tuple(NucleusClass(c.name, c.color) for c in info.classes),
         mpp=preset.mpp,

@@ -28,11 +28,15 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("checkpoint", type=Path, help="model.pt of nuhtc-train")
     result.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="a folder")
     result.add_argument(
-        "--storage", choices=("float16", "float32"), default="float16",
+        "--storage",
+        choices=("float16", "float32"),
+        default="float16",
         help="how weights are stored; arithmetic is float32 (default: float16)",
     )
     result.add_argument(
-        "--tiles", type=Path, metavar="DIR",
+        "--tiles",
+        type=Path,
+        metavar="DIR",
         help="pictures to compare on (default: noise and shapes made by code)",
     )
     for name, metavar, meaning in (
@@ -43,7 +47,10 @@ def parser() -> argparse.ArgumentParser:
         field = {"feature": "features", "box": "boxes", "probability": "probabilities"}[name]
         defaults = ", ".join(f"{getattr(LIMITS[k], field):g} for {k}" for k in LIMITS)
         result.add_argument(
-            f"--max-{name}-difference", type=float, metavar=metavar, dest=field,
+            f"--max-{name}-difference",
+            type=float,
+            metavar=metavar,
+            dest=field,
             help=f"largest difference {meaning} that passes (default: {defaults})",
         )
     result.add_argument("--version", action="version", version=f"nuhtc {version('nuhtc')}")
@@ -73,7 +80,7 @@ def read_tiles(folder: Path, side: int) -> NDArray[np.uint8]:
         The folder has no picture that is large enough and readable.
     """
     endings = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
-    found = []
+    found: list[NDArray[np.uint8]] = []
     for path in sorted(folder.glob("*")) if folder.is_dir() else []:
         if path.suffix.lower() not in endings or len(found) == 8:
             continue

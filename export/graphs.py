@@ -56,8 +56,14 @@ class HeadsGraph(nn.Module):
         self.network = network
 
     def forward(
-        self, fine4: Tensor, fine8: Tensor, summary16: Tensor, summary32: Tensor,
-        semantic: Tensor, regions: Tensor, region_tile: Tensor,
+        self,
+        fine4: Tensor,
+        fine8: Tensor,
+        summary16: Tensor,
+        summary32: Tensor,
+        semantic: Tensor,
+        regions: Tensor,
+        region_tile: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Boxes (R, 4) and probabilities (R, C) of regions (R, 4) in tiles (R,)."""
         features = Features(fine4, fine8, summary16, summary32, semantic)
@@ -72,8 +78,14 @@ class MasksGraph(nn.Module):
         self.network = network
 
     def forward(
-        self, fine4: Tensor, fine8: Tensor, summary16: Tensor, summary32: Tensor,
-        semantic: Tensor, regions: Tensor, region_tile: Tensor,
+        self,
+        fine4: Tensor,
+        fine8: Tensor,
+        summary16: Tensor,
+        summary32: Tensor,
+        semantic: Tensor,
+        regions: Tensor,
+        region_tile: Tensor,
     ) -> Tensor:
         """Mask probabilities (R, 28, 28) of boxes (R, 4) in tiles (R,)."""
         features = Features(fine4, fine8, summary16, summary32, semantic)
@@ -108,7 +120,11 @@ def export_graphs(network: NuHTC, folder: Path, *, per_level: int, tile: int) ->
     rows = torch.export.Dim("rows", min=1, max=256)
     columns = torch.export.Dim("columns", min=1, max=256)
     _export(
-        trunk, (tiles,), folder / "trunk.onnx", ["tiles"], TRUNK_OUTPUTS,
+        trunk,
+        (tiles,),
+        folder / "trunk.onnx",
+        ["tiles"],
+        TRUNK_OUTPUTS,
         ({0: batch, 1: 32 * rows, 2: 32 * columns},),
     )
     regions = torch.tensor([[8.0, 8.0, 40.0, 40.0], [30.0, 20.0, 70.0, 50.0], [0, 0, 20, 20]])
@@ -128,23 +144,38 @@ def export_graphs(network: NuHTC, folder: Path, *, per_level: int, tile: int) ->
         (MasksGraph(network), "masks.onnx", ("masks",)),
     ):
         _export(
-            graph, (*features, regions, region_tile), folder / name, list(REGION_INPUTS),
-            outputs, (*maps, {0: count}, {0: count}),
+            graph,
+            (*features, regions, region_tile),
+            folder / name,
+            list(REGION_INPUTS),
+            outputs,
+            (*maps, {0: count}, {0: count}),
         )
 
 
 def _export(
-    module: nn.Module, inputs: tuple[Tensor, ...], path: Path, names: Sequence[str],
-    outputs: Sequence[str], shapes: Any,
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    path: Path,
+    names: Sequence[str],
+    outputs: Sequence[str],
+    shapes: Any,
 ) -> None:
     # The exporter reports its own deprecations and progress; none of it is for our users.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            module.eval(), inputs, dynamo=True, opset_version=OPSET, verbose=False,
-            input_names=list(names), output_names=list(outputs), dynamic_shapes=shapes,
-            external_data=False, optimize=True,
+            module.eval(),
+            inputs,
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+            input_names=list(names),
+            output_names=list(outputs),
+            dynamic_shapes=shapes,
+            external_data=False,
+            optimize=True,
         )
     assert program is not None
     model = program.model_proto

@@ -114,7 +114,9 @@ def compare(
     result += [
         _difference("heads.boxes", boxes.numpy(), found_heads["boxes"], limits.boxes),
         _difference(
-            "heads.probabilities", probabilities.numpy(), found_heads["probabilities"],
+            "heads.probabilities",
+            probabilities.numpy(),
+            found_heads["probabilities"],
             limits.probabilities,
         ),
         _difference("masks.masks", masks.numpy(), found_masks["masks"], limits.probabilities),

@@ -4,7 +4,7 @@
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 from native._paste cimport Window, paste, window_of
-from native._runs cimport Run, append_row, fill_holes, find_root, link_all
+from native._runs cimport Run, fill_holes, find_root, scan_rows
 
 import numpy as np
 
@@ -15,19 +15,6 @@ cdef struct Points:
     int* xy
     Py_ssize_t count
     Py_ssize_t room
-
-
-cdef int scan(
-    const unsigned char* mask, int width, int height, int stride, Run* runs, int* first
-) noexcept nogil:
-    """Cut the rows of a mask into linked runs; return how many."""
-    cdef int y, count = 0
-    for y in range(height):
-        first[y] = count
-        count = append_row(runs, count, mask + <size_t> (y + 1) * stride + 1, width)
-    first[height] = count
-    link_all(runs, first, height)
-    return count
 
 
 cdef void rewrite(
@@ -51,7 +38,8 @@ cdef int keep_largest(
     Run* runs, int* first, int* area, unsigned char* flags,
 ) noexcept nogil:
     """Leave the largest component of a mask with its holes filled; return its runs' number."""
-    cdef int i, components = 0, best = 0, count = scan(mask, width, height, stride, runs, first)
+    cdef int i, components = 0, best = 0
+    cdef int count = scan_rows(mask + stride + 1, width, height, stride, runs, first)
     for i in range(count):
         area[i] = 0
         if runs[i].value == 1:
@@ -64,7 +52,7 @@ cdef int keep_largest(
             if area[i] > area[best]:
                 best = i
         rewrite(mask, height, stride, runs, first, best)
-        count = scan(mask, width, height, stride, runs, first)
+        count = scan_rows(mask + stride + 1, width, height, stride, runs, first)
     if fill_holes(runs, first, width, height, flags):
         rewrite(mask, height, stride, runs, first, -1)
     return count

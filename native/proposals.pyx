@@ -2,7 +2,7 @@
 """Region proposals: boxes from a foreground map, and non-maximum suppression."""
 
 from native._foreground cimport sweep, threshold_blurred
-from native._runs cimport Run, append_row, fill_holes, find_root, link_all
+from native._runs cimport Run, fill_holes, find_root, scan_rows
 
 import math
 
@@ -24,13 +24,8 @@ cdef int find_components(
     Run* runs, int* first, unsigned char* flags, Component* components,
 ) noexcept nogil:
     """Fill holes; leave the components of min_area < area < max_area, in scan order."""
-    cdef int y, i, found = 0, count = 0
+    cdef int y, i, found = 0, count = scan_rows(mask, width, height, stride, runs, first)
     cdef Component* part
-    for y in range(height):
-        first[y] = count
-        count = append_row(runs, count, mask + <size_t> y * stride, width)
-    first[height] = count
-    link_all(runs, first, height)
     fill_holes(runs, first, width, height, flags)
     for y in range(height):
         for i in range(first[y], first[y + 1]):
@@ -65,6 +60,8 @@ def watershed_boxes(
     cdef int rounds = checked_size(opening, "opening", least=0)
     cdef int smallest = checked_size(min_area, "min_area", least=0)
     cdef double sigma = blur_sigma
+    if not max_fraction >= 0:
+        raise ValueError(f"max_fraction must not be negative, not {max_fraction}")
     cdef double largest = max_fraction * wide * high
     if h == 0 or w == 0:
         return np.empty((0, 4), np.float32)

@@ -1,16 +1,12 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Stitching: shared areas of outlines, and which of several answers for a nucleus stays."""
 
-from native._rings cimport Rings, area_within, shared_area
+from native._rings cimport Rings, shared_area
+from native._rivals cimport MANY_CELLS, Raster, Scene, enter, has_rival, same_nucleus
 
 import numpy as np
 
 from nuhtc.native._check import checked, checked_offsets
-
-cdef enum:
-    MANY_CELLS = 64           # a box in more cells than this is not entered into the raster
-
-ctypedef unsigned int u32
 
 
 cdef long long first_slanted(const int[:, ::1] coords, const long long[::1] offsets) noexcept nogil:
@@ -50,102 +46,6 @@ def overlap_areas(coords, offsets, pairs):
         for i in range(count):
             area[i] = shared_area(rings, pair[i, 0], pair[i, 1])
     return areas
-
-
-cdef struct Scene:
-    # One entry for each candidate; `window` is NULL when pieces are compared as wholes are.
-    Rings rings
-    const int* box
-    const int* window
-    const long long* area
-    const int* tile
-    const unsigned char* cut
-    const unsigned char* probe
-
-
-cdef struct Raster:
-    # Kept candidates by the square cells, 2 ** shift wide, that their boxes touch: chains of
-    # entries, one chain for all cells of equal hash.
-    int shift
-    u32 mask
-    int* head                 # first entry of each chain, or -1
-    int* after                # the next entry, or -1
-    int* item                 # the entry's candidate
-    int entries
-
-
-cdef inline u32 chain_of(const Raster* raster, long long cell_x, long long cell_y) noexcept nogil:
-    return (<u32> cell_x * 0x9E3779B1u + <u32> cell_y * 0x85EBCA77u) & raster.mask
-
-
-cdef bint same_nucleus(const Scene* scene, long long a, long long b, double share) noexcept nogil:
-    """Tell whether two candidates share more than `share` of the smaller one's area."""
-    cdef const int* p = scene.box + 4 * a
-    cdef const int* q = scene.box + 4 * b
-    cdef long long x0 = max(p[0], q[0]), y0 = max(p[1], q[1])
-    cdef long long x1 = min(p[2], q[2]), y1 = min(p[3], q[3])
-    if x0 >= x1 or y0 >= y1 or scene.tile[a] == scene.tile[b]:
-        return False
-    if not (scene.probe[a] or scene.probe[b]):
-        return False
-    cdef long long smaller = min(scene.area[a], scene.area[b])
-    cdef double meet = <double> (x1 - x0) * (y1 - y0)
-    cdef bint pieces = scene.window != NULL and scene.cut[a] and scene.cut[b]
-    if not pieces and meet <= share * smaller:
-        return False
-    # What the boxes leave empty is all that can be missing where they meet.
-    if (
-        scene.area[a] - (<double> p[2] - p[0]) * (<double> p[3] - p[1])
-        + scene.area[b] - (<double> q[2] - q[0]) * (<double> q[3] - q[1]) + meet > share * smaller
-    ):
-        return True
-    if pieces:
-        p = scene.window + 4 * a
-        q = scene.window + 4 * b
-        x0, y0 = max(p[0], q[0]), max(p[1], q[1])
-        x1, y1 = min(p[2], q[2]), min(p[3], q[3])
-        smaller = min(
-            area_within(scene.rings, a, x0, y0, x1, y1),
-            area_within(scene.rings, b, x0, y0, x1, y1),
-        )
-    return shared_area(scene.rings, a, b) > share * smaller
-
-
-cdef bint has_rival(
-    const Scene* scene, const Raster* raster, long long a, double share
-) noexcept nogil:
-    """Tell whether a kept candidate in the raster is the same nucleus as this one."""
-    cdef const int* box = scene.box + 4 * a
-    cdef const int* other
-    cdef int shift = raster.shift, entry
-    cdef long long x, y
-    for y in range(box[1] >> shift, ((<long long> box[3] - 1) >> shift) + 1):
-        for x in range(box[0] >> shift, ((<long long> box[2] - 1) >> shift) + 1):
-            entry = raster.head[chain_of(raster, x, y)]
-            while entry >= 0:
-                other = scene.box + 4 * <long long> raster.item[entry]
-                # Two boxes may meet in several cells: the first of them is the one that counts.
-                if (
-                    max(box[0], other[0]) >> shift == x and max(box[1], other[1]) >> shift == y
-                    and same_nucleus(scene, a, raster.item[entry], share)
-                ):
-                    return True
-                entry = raster.after[entry]
-    return False
-
-
-cdef void enter(const Scene* scene, Raster* raster, long long a) noexcept nogil:
-    cdef const int* box = scene.box + 4 * a
-    cdef int shift = raster.shift
-    cdef long long x, y
-    cdef u32 chain
-    for y in range(box[1] >> shift, ((<long long> box[3] - 1) >> shift) + 1):
-        for x in range(box[0] >> shift, ((<long long> box[2] - 1) >> shift) + 1):
-            chain = chain_of(raster, x, y)
-            raster.item[raster.entries] = <int> a
-            raster.after[raster.entries] = raster.head[chain]
-            raster.head[chain] = raster.entries
-            raster.entries += 1
 
 
 cdef void resolve(

@@ -212,11 +212,15 @@ def _check_values(path: Path, card: Card) -> None:
         "mpp must be above 0": 0 < card.mpp < 100,
         "input_scale must be 1 to 8": 1 <= card.input_scale <= 8,
         "multiple must be 1 or more": card.multiple >= 1,
-        "tile must be a multiple of `multiple`": card.tile > 0 and card.tile % card.multiple == 0,
+        "tile must be a multiple of `multiple`": (
+            card.tile > 0 and card.tile % max(card.multiple, 1) == 0
+        ),
         "detection.score must be 0 to 1": 0 <= card.detection.score <= 1,
         "detection.mask_threshold must be above 0 and at most 1": (
             0 < card.detection.mask_threshold <= 1
         ),
+        "proposals.watershed_opening must be 0 to 16": 0 <= card.proposals.watershed_opening <= 16,
+        "nms must be 0 to 1": 0 <= card.proposals.nms <= 1 and 0 <= card.detection.nms <= 1,
         "counts must be 1 or more": card.proposals.count >= 1 and card.detection.count >= 1,
         "colours must be 0 to 255": all(0 <= c <= 255 for k in card.classes for c in k.color),
     }
@@ -226,7 +230,7 @@ def _check_values(path: Path, card: Card) -> None:
 
 
 def _check_file(folder: Path, name: str, expected: FileDigest) -> None:
-    if Path(name).name != name or name in {"", ".", ".."} or "\\" in name:
+    if Path(name).name != name or name in {"", ".", ".."} or {"\\", "\0"} & set(name):
         raise BundleError(f"{folder / 'card.json'}: names a file outside the bundle: {name!r}")
     path = folder / name
     try:
@@ -254,7 +258,9 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         if kinds[-1] is not Ellipsis and len(kinds) != len(value):
             raise ValueError(f"{where} must have {len(kinds)} entries")
         each = [kinds[0]] * len(value) if kinds[-1] is Ellipsis else kinds
-        return tuple(_build(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(each, value, strict=True)))
+        return tuple(
+            _build(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(each, value, strict=True))
+        )
     if origin is dict:
         if not isinstance(value, dict):
             raise TypeError(f"{where} must be an object")

@@ -13,7 +13,7 @@ from nuhtc.runtime.demo_tissue import Canvas, Field, Gland, noise
 WINDOW: Final = 64
 """Side in pixels of the square a nucleus is drawn in."""
 
-MAX_SHARED: Final = 0.12
+MAX_SHARED: Final = 0.04
 """Part of a nucleus that may lie over others; one that would share more is left out."""
 
 
@@ -129,7 +129,7 @@ def _palisade(rng: np.random.Generator, gland: Gland) -> NDArray[np.float64]:
     step = np.hypot(*np.diff(outline, axis=0).T)
     length = np.concatenate([[0], np.cumsum(step)])
     layers = []
-    for depth, spacing, share in ((20, 18.5, 0.95), (43, 23.0, 0.22)):
+    for depth, spacing, share in ((20, 21.0, 0.96), (44, 26.0, 0.16)):
         along = np.arange(rng.uniform(0, spacing), length[-1] - spacing / 2, spacing)
         along = along + rng.normal(0, 1.6, along.shape)
         along = along[rng.random(along.shape) < share]

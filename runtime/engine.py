@@ -1,10 +1,10 @@
-"""The engine of ONNX Runtime: a bundle's three graphs and what lies between them.
+r"""The engine of ONNX Runtime: a bundle's three graphs and what lies between them.
 
 ::
 
     tiles -> trunk.onnx -> RPN boxes, foreground -> NMS, watershed -> regions
-                       \\-> features ------------> heads.onnx -> boxes, probabilities
-                                    \\-----------> masks.onnx <- NMS, best
+                       \-> features ------------> heads.onnx -> boxes, probabilities
+                                    \-----------> masks.onnx <- NMS, best
 
 Features stay in ONNX Runtime's own buffers from the trunk to the heads.
 """
@@ -102,7 +102,9 @@ class OnnxEngine:
         trunk = _call(self._trunk, {"tiles": value})
         features = {key: trunk[key] for key in FEATURES}
         proposals = self._propose(
-            trunk["boxes"].numpy(), trunk["scores"].numpy(), trunk["levels"].numpy(),
+            trunk["boxes"].numpy(),
+            trunk["scores"].numpy(),
+            trunk["levels"].numpy(),
             trunk["foreground"].numpy(),
         )
         corners, probabilities = self._heads_of(features, proposals)
@@ -132,9 +134,7 @@ class OnnxEngine:
             wide = (tile[:, 2:] - tile[:, :2] > settings.min_side).all(axis=1)
             candidates = tile[wide]
             keep = nms(candidates, ranked[wide], settings.nms, levels[wide], settings.count)
-            watershed = watershed_boxes(
-                logits, width, height, opening=settings.watershed_opening
-            )
+            watershed = watershed_boxes(logits, width, height, opening=settings.watershed_opening)
             result.append(np.concatenate([watershed, candidates[keep]]))
         return result
 
@@ -203,9 +203,7 @@ def _regions(parts: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
 
 def _session(path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
     try:
-        return onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises many kinds, without a common root
         raise EngineError(
             f"{path}: ONNX Runtime cannot load it ({str(error).splitlines()[0]}); "

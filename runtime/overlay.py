@@ -117,7 +117,8 @@ def _with_detail(
     colors: NDArray[np.uint8],
 ) -> Image.Image:
     """Return the dotted overview with the outlined detail at its right."""
-    paled = overview.mean(axis=2, keepdims=True).astype(np.uint8) // 2 + 127
+    # Grey and paled by a third: the dots must stand out, the tissue must still show.
+    paled = (85 + overview.mean(axis=2, keepdims=True) * (2 / 3)).astype(np.uint8)
     dotted = _dotted(np.repeat(paled, 3, axis=2), scale, nuclei, colors)
     x, y, side_x, side_y = _densest(slide, nuclei)
     left = Image.fromarray(dotted)

@@ -1,6 +1,6 @@
 """RoIAlign with a backward pass that a CPU can afford."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ def align_regions(x: Tensor, regions: Tensor, stride: int, size: int, sampling: 
     if sampling > 0 and x.device.type == "cpu" and x.requires_grad:
         result: Tensor = _RowwiseBackward.apply(x, regions, stride, size, sampling)
         return result
-    return roi_align(x, regions, size, 1 / stride, sampling, aligned=True)
+    return cast("Tensor", roi_align(x, regions, size, 1 / stride, sampling, aligned=True))
 
 
 class _RowwiseBackward(torch.autograd.Function):
@@ -49,7 +49,7 @@ class _RowwiseBackward(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
         (regions,) = ctx.saved_tensors
         batch, channels, height, width = ctx.shape
         side = ctx.size * ctx.sampling

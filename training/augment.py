@@ -103,9 +103,9 @@ def _cut(
     column = np.floor(x).astype(np.int64)
     row = np.floor(y).astype(np.int64)
     inside = (column >= 0) & (column < wide) & (row >= 0) & (row < tall)
-    instances = np.where(
-        inside, labels[row.clip(0, tall - 1), column.clip(0, wide - 1)], 0
-    ).astype(np.int32)
+    instances = np.where(inside, labels[row.clip(0, tall - 1), column.clip(0, wide - 1)], 0).astype(
+        np.int32
+    )
     return sampled[0].permute(1, 2, 0).numpy(), instances
 
 
@@ -128,5 +128,5 @@ def _recolour(
         sigma = rng.uniform(0.3, 1.2)
         rgb = ndimage.gaussian_filter(rgb, (sigma, sigma, 0))
     if rng.random() < settings.noise:
-        rgb = rgb + rng.normal(0, rng.uniform(2, 8), rgb.shape)
+        rgb = (rgb + rng.normal(0, rng.uniform(2, 8), rgb.shape)).astype(np.float32)
     return np.asarray(rgb, np.float32).round().clip(0, 255).astype(np.uint8)

@@ -5,7 +5,7 @@ from typing import cast
 
 import timm
 import torch
-from timm.layers import Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -45,7 +45,7 @@ class EfficientNetLite0(nn.Module):
         for module in self.body.modules():
             if isinstance(module, Conv2dSame):
                 # The same tensors and names; only the way of padding differs.
-                module.__class__ = HalvingConv
+                module.__class__ = HalvingConv  # type: ignore[assignment]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Maps of shapes (B, C_i, H / stride_i, W / stride_i) of pictures (B, 3, H, W)."""

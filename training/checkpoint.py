@@ -6,11 +6,9 @@ besides.
 """
 
 import os
-import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 from torch import Tensor
@@ -73,8 +71,13 @@ def save(path: Path, info: CheckpointInfo, weights: dict[str, Tensor], **more: A
     CheckpointError
         The file cannot be written.
     """
-    content = {"format": FORMAT, "version": VERSION, "info": _plain(asdict(info)),
-               "state_dict": weights, **more}
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "info": _plain(asdict(info)),
+        "state_dict": weights,
+        **more,
+    }
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("wb") as file:
@@ -108,16 +111,27 @@ def read(path: Path) -> tuple[CheckpointInfo, dict[str, Any]]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
-    except (OSError, RuntimeError, ValueError, EOFError, BadZipFile, KeyError,
-            pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # PyTorch raises many kinds over damaged bytes
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{path}: damaged, or no checkpoint ({reason})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: no checkpoint written by nuhtc-train")
-    if content["version"] > VERSION:
+    try:
+        newer = content["version"] > VERSION
+        info = None if newer else _info(content["info"])
+        complete = isinstance(content["state_dict"], dict)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: damaged; its description is incomplete") from error
+    if info is None:
         raise CheckpointError(f"{path}: written by a newer nuhtc; update this one")
-    raw = content["info"]
-    info = CheckpointInfo(
+    if not complete:
+        raise CheckpointError(f"{path}: damaged; it holds no weights")
+    return info, content
+
+
+def _info(raw: dict[str, Any]) -> CheckpointInfo:
+    """The description, back from plain values."""
+    return CheckpointInfo(
         preset=raw["preset"],
         classes=tuple(ClassInfo(c["name"], tuple(c["color"])) for c in raw["classes"]),
         data=tuple(DataInfo(**item) for item in raw["data"]),
@@ -126,7 +140,6 @@ def read(path: Path) -> tuple[CheckpointInfo, dict[str, Any]]:
         ),
         steps=raw["steps"],
     )
-    return info, content
 
 
 def load_network(path: Path) -> tuple[NuHTC, Preset, CheckpointInfo]:

@@ -23,15 +23,19 @@ CLASS_COLORS = ((255, 255, 0), (0, 255, 0), (255, 0, 0), (0, 0, 255))
 
 KNOWN_DATA = {
     "consep": DataInfo(
-        "CoNSeP", "no explicit licence; research use only",
+        "CoNSeP",
+        "no explicit licence; research use only",
         "Graham et al., HoVer-Net, Medical Image Analysis 58, 2019",
     ),
     "monuseg": DataInfo(
-        "MoNuSeg 2018", "CC BY-NC-SA 4.0",
+        "MoNuSeg 2018",
+        "CC BY-NC-SA 4.0",
         "Kumar et al., IEEE Transactions on Medical Imaging 36, 2017",
     ),
     "tnbc": DataInfo(
-        "TNBC", "CC BY 4.0", "Naylor et al., IEEE Transactions on Medical Imaging 38, 2019",
+        "TNBC",
+        "CC BY 4.0",
+        "Naylor et al., IEEE Transactions on Medical Imaging 38, 2019",
     ),
 }
 
@@ -47,7 +51,11 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--preset", choices=sorted(PRESETS), default="lite0")
     result.add_argument(
-        "--data", type=Path, nargs="+", required=True, metavar="DIR",
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
         help="data sets; validation PQ is followed on the first",
     )
     result.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's folder")
@@ -65,9 +73,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes a GPU if any"
     )
-    result.add_argument(
-        "--no-imagenet", action="store_true", help="start from random weights"
-    )
+    result.add_argument("--no-imagenet", action="store_true", help="start from random weights")
     result.add_argument("--version", action="version", version=f"nuhtc {version('nuhtc')}")
     return result
 
@@ -104,6 +110,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("steps", "batch", "validate_every", "save_every"):
         if getattr(arguments, name) < 1:
             command.error(f"--{name.replace('_', '-')} must be 1 or more")
+    if arguments.workers < 0:
+        command.error("--workers must be 0 or more")
+    if not 0 < arguments.learning_rate < 1:
+        command.error("--learning-rate must be above 0 and below 1")
     if arguments.device == "cuda" and not torch.cuda.is_available():
         command.error("--device cuda: PyTorch sees no CUDA device here")
     try:
@@ -145,8 +155,14 @@ def _train(arguments: argparse.Namespace) -> None:
         save_every=arguments.save_every,
     )
     run = Run(
-        preset, info, network, settings, AugmentSettings(), data,
-        arguments.out, device,
+        preset,
+        info,
+        network,
+        settings,
+        AugmentSettings(),
+        data,
+        arguments.out,
+        device,
     )
     counts = ", ".join(
         f"{name} {len(data.train[name])}+{len(data.validation[name])}" for name in data.train

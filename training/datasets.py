@@ -5,15 +5,16 @@ Each label file holds ``inst_map`` (H, W), 0 for background and one number per n
 and, where the nuclei have classes, ``type_map`` (H, W), 1 for the first class.
 """
 
+import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from nuhtc.training.errors import DataError
 
@@ -52,22 +53,15 @@ def read_image(image: Path, label: Path, classes: int) -> AnnotatedImage:
     try:
         with Image.open(image) as picture:
             rgb = np.asarray(picture.convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
-        raise DataError(f"{image}: cannot be read as a picture ({error})") from error
-    try:
-        with np.load(label, allow_pickle=False) as archive:
-            raw = archive["inst_map"]
-            type_map = archive["type_map"] if "type_map" in archive else None
-    except FileNotFoundError as error:
-        raise DataError(f"{label}: missing; every picture needs a label file") from error
-    except KeyError as error:
-        raise DataError(f"{label}: has no array inst_map") from error
-    except (OSError, ValueError, BadZipFile) as error:
-        raise DataError(f"{label}: damaged or no NPZ file ({error})") from error
+    except Exception as error:  # Pillow raises many kinds over damaged bytes
+        raise DataError(f"{image}: cannot be read as a picture ({_reason(error)})") from error
+    arrays = _read_arrays(label)
+    if "inst_map" not in arrays:
+        raise DataError(f"{label}: has no array inst_map")
+    raw, type_map = arrays["inst_map"], arrays.get("type_map")
     if raw.shape != rgb.shape[:2]:
         raise DataError(
-            f"{label}: inst_map is {raw.shape[1]}x{raw.shape[0]}, "
-            f"but {image.name} is {rgb.shape[1]}x{rgb.shape[0]}"
+            f"{label}: inst_map is {_size(raw)}, but {image.name} is {_size(rgb[..., 0])}"
         )
     numbers, flat = np.unique(raw, return_inverse=True)
     instances = flat.reshape(raw.shape).astype(np.int32)
@@ -77,17 +71,43 @@ def read_image(image: Path, label: Path, classes: int) -> AnnotatedImage:
     return AnnotatedImage(image.stem, rgb, instances, types)
 
 
+def _read_arrays(label: Path) -> dict[str, NDArray[np.int64]]:
+    """The maps of a label file."""
+    try:
+        # From memory: over a damaged file NumPy would leave the file open.
+        with np.load(io.BytesIO(label.read_bytes()), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in ("inst_map", "type_map") if name in archive}
+    except FileNotFoundError as error:
+        raise DataError(f"{label}: missing; every picture needs a label file") from error
+    except Exception as error:  # NumPy and zipfile raise many kinds over damaged bytes
+        raise DataError(f"{label}: damaged or no NPZ file ({_reason(error)})") from error
+    for name, array in arrays.items():
+        # Some tools store whole numbers as floats; a NaN fails the last comparison.
+        countable = array.dtype.kind in "iuf" and bool(((array >= 0) & (array < 2**31)).all())
+        if not countable or bool((array != np.floor(array)).any()):
+            raise DataError(f"{label}: {name} must hold whole numbers from 0")
+    return {name: array.astype(np.int64) for name, array in arrays.items()}
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _size(array: NDArray[np.generic]) -> str:
+    """Width x height; whatever there is of an array of another kind."""
+    return "x".join(str(side) for side in reversed(array.shape)) or "a single number"
+
+
 def _majority(
-    label: Path, instances: NDArray[np.int32], type_map: NDArray[np.uint8], classes: int
+    label: Path, instances: NDArray[np.int32], type_map: NDArray[np.int64], classes: int
 ) -> NDArray[np.int64]:
     """The commonest class of each nucleus's pixels."""
     if type_map.shape != instances.shape:
         raise DataError(f"{label}: type_map and inst_map differ in size")
-    if int(type_map.max()) > classes:
-        raise DataError(
-            f"{label}: type_map holds class {int(type_map.max())}, but there are only {classes}"
-        )
-    count = int(instances.max()) + 1
+    highest = int(type_map.max(initial=0))
+    if highest > classes:
+        raise DataError(f"{label}: type_map holds class {highest}, but there are only {classes}")
+    count = int(instances.max(initial=0)) + 1
     votes = np.zeros((count, classes + 1), np.int64)
     np.add.at(votes, (instances.ravel(), type_map.ravel()), 1)
     if (votes[1:, 1:].sum(axis=1) == 0).any():
@@ -140,11 +160,12 @@ def is_validation(file: ImageFile) -> bool:
     tissue among them). TNBC: patients 3 and 8, whole. Others: every sixth image by name,
     by a checksum that does not depend on which other files are present.
     """
-    if file.dataset == "consep":
-        return int(file.stem.rsplit("_", 1)[-1]) % 5 == 3
+    number = file.stem.rsplit("_", 1)[-1]
+    if file.dataset == "consep" and number.isdecimal():
+        return int(number) % 5 == 3
     if file.dataset == "tnbc":
         return file.stem.split("_")[0] in {"03", "08"}
-    return sum(file.stem.encode()) % 6 == 0
+    return sum(os.fsencode(file.stem)) % 6 == 0
 
 
 def load(files: Sequence[ImageFile], classes: int) -> list[AnnotatedImage]:

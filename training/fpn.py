@@ -21,7 +21,9 @@ class FeaturePyramid(nn.Module):
     def __init__(self, in_channels: Sequence[int], channels: int) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)
-        self.output = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
+        self.output = nn.ModuleList(
+            nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels
+        )
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Maps (B, channels, H_i, W_i), finest first, as the input's."""

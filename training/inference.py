@@ -157,7 +157,7 @@ def detect(network: NuHTC, tiles: Tensor, settings: InferenceSettings) -> list[T
         stop = start + len(index)
         result.append(
             TileNuclei(
-                boxes=all_boxes[index] / np.float32(network.settings.input_scale),
+                boxes=(all_boxes[index] / network.settings.input_scale).astype(np.float32),
                 scores=all_probabilities[index, label],
                 labels=label,
                 probabilities=all_probabilities[index],

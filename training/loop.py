@@ -19,7 +19,7 @@ from nuhtc.training import checkpoint
 from nuhtc.training.augment import AugmentSettings
 from nuhtc.training.checkpoint import CheckpointInfo
 from nuhtc.training.datasets import AnnotatedImage
-from nuhtc.training.errors import TrainingError
+from nuhtc.training.errors import CheckpointError, TrainingError
 from nuhtc.training.network import NuHTC
 from nuhtc.training.objective import Objective
 from nuhtc.training.presets import Preset
@@ -63,7 +63,9 @@ class Averaged:
 
     def __init__(self, network: NuHTC, decay: float) -> None:
         self.decay = decay
-        self.weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        self.weights = {
+            name: value.detach().clone() for name, value in network.state_dict().items()
+        }
 
     @torch.no_grad()
     def update(self, network: NuHTC, step: int) -> None:
@@ -158,6 +160,10 @@ class Run:
                 "give another --out, or remove it"
             )
         checkpoint.load_weights(self.network, content["state_dict"], self.last)
+        if not {"average", "optimizer", "seesaw", "step", "best"} <= set(content):
+            raise CheckpointError(
+                f"{self.last}: holds weights only, no state of a run; remove it or rename it"
+            )
         self.average.weights = {k: v.to(self.device) for k, v in content["average"].items()}
         self.optimizer.load_state_dict(content["optimizer"])
         self.objective.seesaw.load_state_dict(content["seesaw"])
@@ -178,10 +184,13 @@ class Run:
     def train(self, *, progress: bool) -> None:
         """Train to the last step, then measure on every held-out picture."""
         settings = self.settings
-        self.folder.mkdir(parents=True, exist_ok=True)
-        stream = batches(
-            self.tiles, settings.batch, self.step, settings.steps, settings.workers
-        )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(
+                f"{self.folder}: cannot be made ({error.strerror}); choose another --out"
+            ) from error
+        stream = batches(self.tiles, settings.batch, self.step, settings.steps, settings.workers)
         bar = tqdm(total=settings.steps, initial=self.step, unit="step", disable=not progress)
         started = time.perf_counter()
         sums: dict[str, float] = {}
@@ -208,7 +217,9 @@ class Run:
     def _one_step(self, batch: Sequence[object]) -> dict[str, float]:
         settings = self.settings
         self.objective.train()
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + self.step)
+        seed = settings.seed * 1_000_003 + self.step
+        generator = torch.Generator().manual_seed(seed)
+        torch.manual_seed(seed)  # of dropout and its like
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * rate_at(self.step, settings)
         with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
@@ -217,9 +228,10 @@ class Run:
         values = {name: float(value.detach()) for name, value in losses.items()}
         if not math.isfinite(sum(values.values())):
             wrong = ", ".join(name for name, value in values.items() if not math.isfinite(value))
+            kept = f"; {self.last} holds the last good state" if self.last.exists() else ""
             raise TrainingError(
-                f"the loss is not finite at step {self.step} ({wrong}); {self.last} holds the "
-                "last good state: lower --learning-rate and start again with the same --out"
+                f"the loss is not finite at step {self.step} ({wrong}){kept}: "
+                "lower --learning-rate and start again with the same --out"
             )
         self.optimizer.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
@@ -240,7 +252,10 @@ class Run:
         if not images:
             return None
         results = validate(
-            self._averaged_network(), images, self.preset.tile, self.preset.inference,
+            self._averaged_network(),
+            images,
+            self.preset.tile,
+            self.preset.inference,
             progress=progress,
         )
         summary = summarise(results)
@@ -264,9 +279,14 @@ class Run:
         network, preset, info = checkpoint.load_network(model)
         network.to(self.device)
         metrics = tuple(
-            (name, tuple(summarise(
-                validate(network, images, preset.tile, preset.inference, progress=progress)
-            ).items()))
+            (
+                name,
+                tuple(
+                    summarise(
+                        validate(network, images, preset.tile, preset.inference, progress=progress)
+                    ).items()
+                ),
+            )
             for name, images in self.data.validation.items()
             if images
         )
@@ -281,6 +301,11 @@ class Run:
                 writer.writerow(["step", "seconds", "validation_pq", "loss", *means])
             total = sum(means.values())
             writer.writerow(
-                [self.step, f"{seconds:.1f}", "" if quality is None else quality,
-                 f"{total:.4f}", *(f"{value:.4f}" for value in means.values())]
+                [
+                    self.step,
+                    f"{seconds:.1f}",
+                    "" if quality is None else quality,
+                    f"{total:.4f}",
+                    *(f"{value:.4f}" for value in means.values()),
+                ]
             )

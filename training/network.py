@@ -12,7 +12,7 @@ masks). What lies between them, non-maximum suppression and the watershed, is pl
 array code in ``nuhtc.native``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, cast
 
 import torch
@@ -49,7 +49,7 @@ class NetworkSettings:
     """Divides RGB after the mean."""
     channels: int = 64
     """Channels of the pyramid and everything after it."""
-    anchors: AnchorSettings = AnchorSettings()
+    anchors: AnchorSettings = field(default_factory=AnchorSettings)
     box_sampling: int = 2
     """RoIAlign samples per bin side in the box branch."""
     box_semantic_size: int = 14
@@ -101,7 +101,9 @@ class NuHTC(nn.Module):
         self.semantic = SemanticBranch(channels, convolutions=settings.semantic_convolutions)
         self.box_features = HybridFeatures(7, settings.box_sampling, settings.box_semantic_size)
         self.mask_features = HybridFeatures(14, settings.mask_sampling, 14)
-        self.stages = nn.ModuleList(BoxHead(channels, 7, settings.hidden, classes) for _ in range(3))
+        self.stages = nn.ModuleList(
+            BoxHead(channels, 7, settings.hidden, classes) for _ in range(3)
+        )
         self.mask = MaskHead(channels, settings.mask_convolutions)
 
     def prepare(self, tiles: Tensor) -> Tensor:

@@ -72,9 +72,9 @@ class Objective(nn.Module):
         instances = torch.stack([tile.instances for tile in batch]).to(device)
 
         losses = self._rpn(output, truth, generator)
-        losses["semantic"] = dice_loss(
-            output.foreground[:, 0], _foreground(instances, output.foreground.shape[-2:])
-        )
+        foreground = output.foreground[:, 0]
+        height, width = foreground.shape[1:]
+        losses["semantic"] = dice_loss(foreground, _foreground(instances, (height, width)))
         proposals = self._proposals(output)
         losses |= self._cascade(output.features, proposals, truth, labels, instances, generator)
         return losses
@@ -96,7 +96,10 @@ class Objective(nn.Module):
         total = 0
         for tile, known in enumerate(truth):
             assigned = assign(
-                all_anchors, known, settings.rpn_positive, settings.rpn_negative,
+                all_anchors,
+                known,
+                settings.rpn_positive,
+                settings.rpn_negative,
                 keep_low_quality=True,
             )
             positive, negative = sample(assigned, settings.rpn_samples, 0.5, generator)
@@ -149,8 +152,12 @@ class Objective(nn.Module):
         losses: dict[str, Tensor] = {}
         for i, stds in enumerate(STAGE_STDS):
             picked = sample_regions(
-                proposals, truth, settings.stage_thresholds[i], settings.stage_samples,
-                settings.positive_fraction, generator,
+                proposals,
+                truth,
+                settings.stage_thresholds[i],
+                settings.stage_samples,
+                settings.positive_fraction,
+                generator,
             )
             logits, deltas = network.stages[i](network.box_features(features, picked.regions))
             target = torch.where(
@@ -170,8 +177,12 @@ class Objective(nn.Module):
             moved = boxes.decode(corners, deltas.detach().float(), stds)
             proposals = _by_tile(picked, boxes.clip(moved, width, height), len(truth))
         final = sample_regions(
-            proposals, truth, settings.stage_thresholds[-1],
-            settings.mask_samples, 1.0, generator,
+            proposals,
+            truth,
+            settings.stage_thresholds[-1],
+            settings.mask_samples,
+            1.0,
+            generator,
         )
         losses["mask"] = self._mask(features, final, truth, instances)
         return losses

@@ -75,7 +75,7 @@ class RegionProposalHead(nn.Module):
     def flatten(logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, N) and deltas (B, N, 4) in the order of :meth:`anchors`."""
         flat = logits.permute(0, 2, 3, 1).flatten(1)
-        by_anchor = deltas.permute(0, 2, 3, 1).unflatten(-1, (-1, 4))
+        by_anchor = deltas.permute(0, 2, 3, 1).unflatten(-1, (-1, 4))  # type: ignore[no-untyped-call]
         return flat, by_anchor.flatten(1, 3)
 
     def candidates(

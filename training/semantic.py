@@ -1,4 +1,4 @@
-"""Semantic branch: nucleus or not, for every cell at stride 4, and a feature map for the regions."""
+"""Semantic branch: nucleus or not for every cell at stride 4, and a feature map for regions."""
 
 from collections.abc import Sequence
 

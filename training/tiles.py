@@ -106,7 +106,7 @@ class RandomTiles(Dataset[TileTargets]):
         """Tile ``number`` with its targets."""
         rng = np.random.default_rng([self.seed, number])
         group = self.groups[rng.choice(len(self.groups), p=self.weights)]
-        image = group[rng.integers(len(group))]
+        image = group[int(rng.integers(len(group)))]
         rgb, instances = draw_tile(image, self.size, rng, self.augment)
         return make_targets(rgb, instances, image.types)
 

@@ -75,8 +75,9 @@ def segment(
     for start in range(0, len(origins), batch):
         part = origins[start : start + batch]
         tiles = np.stack([padded[y : y + tile, x : x + tile] for x, y in part])
-        for (x, y), nuclei in zip(part, detect(network, torch.from_numpy(tiles).to(device),
-                                               settings), strict=True):
+        for (x, y), nuclei in zip(
+            part, detect(network, torch.from_numpy(tiles).to(device), settings), strict=True
+        ):
             own = _in_core(nuclei, x, y, width, height, tile)
             boxes.append(nuclei.boxes[own] + np.array([x, y, x, y], np.float32))
             scores.append(nuclei.scores[own])
@@ -103,9 +104,7 @@ def _in_core(
     top = -np.inf if y == 0 else margin
     right = np.inf if x + tile >= width else tile - margin
     bottom = np.inf if y + tile >= height else tile - margin
-    return (
-        (centre_x >= left) & (centre_x < right) & (centre_y >= top) & (centre_y < bottom)
-    )
+    return (centre_x >= left) & (centre_x < right) & (centre_y >= top) & (centre_y < bottom)
 
 
 def _paint(
@@ -189,9 +188,7 @@ def validate(
             truth_ids, found_ids, ious = pair_ious(image.instances, found.instances)
             good = ious > 0.5
             typed = int(good.sum())
-            right = int(
-                (image.types[truth_ids[good]] == found.labels[found_ids[good]]).sum()
-            )
+            right = int((image.types[truth_ids[good]] == found.labels[found_ids[good]]).sum())
         results.append(
             ImageResult(
                 image.name, panoptic_quality(image.instances, found.instances), right, typed

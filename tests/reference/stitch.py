@@ -1,5 +1,7 @@
 """Plain NumPy twins of ``nuhtc.native.stitch``: rings drawn as pixels, pairs one by one."""
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,7 +33,7 @@ def shared_area(a: Ring, b: Ring, window: tuple[int, int, int, int] | None = Non
 
 def rings_of(coords: NDArray[np.int32], offsets: NDArray[np.int64]) -> list[Ring]:
     """Cut ragged coordinates up into rings."""
-    return [coords[i:j] for i, j in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [coords[i:j] for i, j in pairwise(offsets)]
 
 
 def overlap_areas(
@@ -73,5 +75,5 @@ def resolve_borders(
     order = sorted(range(len(rings)), key=lambda i: (cut[i], not owned[i], -score[i], tile[i]))
     keep = np.zeros(len(rings), bool)
     for i in order:
-        keep[i] = not any(keep[j] and same(i, j) for j in np.flatnonzero(keep))
+        keep[i] = not any(same(i, j) for j in np.flatnonzero(keep).tolist())
     return keep

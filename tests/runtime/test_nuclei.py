@@ -176,7 +176,7 @@ def test_areas_of_empty_and_distant_rings() -> None:
 def test_offsets_that_do_not_fit_are_refused(
     coords: NDArray[np.integer], offsets: NDArray[np.integer]
 ) -> None:
-    with pytest.raises(ValueError, match="coords|offsets"):
+    with pytest.raises(ValueError, match=r"coords|offsets"):
         check_rings(coords, offsets)
 
 

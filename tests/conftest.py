@@ -1,0 +1,49 @@
+"""Fixtures that several rooms share. Exporting is slow, so it happens once for all tests."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+if TYPE_CHECKING:  # the tests of the runtime do without torch
+    from reference.exports import Exported
+
+    from nuhtc.runtime.bundle import Bundle
+
+# A busy machine is no failure.
+settings.register_profile("nuhtc", deadline=None)
+settings.load_profile("nuhtc")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums on one thread, whose order is always the same."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> "Exported":
+    """A network and its bundles; leave their files as they are."""
+    from reference.exports import export_lite0
+
+    return export_lite0(tmp_path_factory.mktemp("exported"))
+
+
+@pytest.fixture(scope="session")
+def lite0_bundle(exported: "Exported") -> "Bundle":
+    """A bundle that finds plenty in any tile; leave its files as they are."""
+    return exported.float32
+
+
+@pytest.fixture
+def bundle_copy(exported: "Exported", tmp_path: Path) -> Path:
+    """The folder of a real bundle, to damage or to replace."""
+    return Path(shutil.copytree(exported.float32.folder, tmp_path / "bundle"))

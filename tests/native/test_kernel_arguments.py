@@ -1,0 +1,128 @@
+"""What a kernel says when it is given the wrong thing: always the argument's name."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nuhtc.native.outlines import trace_masks
+from nuhtc.native.proposals import nms, watershed_boxes
+from nuhtc.native.stitch import overlap_areas, resolve_borders
+
+SQUARE = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.int32)
+RINGS: dict[str, Any] = {"coords": SQUARE, "offsets": np.array([0, 4])}
+GOOD: dict[Callable[..., Any], dict[str, Any]] = {
+    trace_masks: {
+        "masks": np.ones((2, 4, 4), np.float32),
+        "boxes": np.array([[0, 0, 3, 3], [1, 1, 4, 4]], np.float32),
+        "width": 8,
+        "height": 8,
+        "threshold": 0.5,
+    },
+    watershed_boxes: {
+        "logits": np.ones((4, 4), np.float32),
+        "width": 8,
+        "height": 8,
+        "blur_sigma": 1.1,
+        "opening": 2,
+        "min_area": 10,
+        "max_fraction": 0.25,
+    },
+    nms: {
+        "boxes": np.array([[0, 0, 3, 3], [1, 1, 4, 4]], np.float32),
+        "scores": np.ones(2, np.float32),
+        "iou_threshold": 0.5,
+        "groups": np.zeros(2, np.int64),
+    },
+    overlap_areas: {**RINGS, "pairs": np.zeros((1, 2), np.int64)},
+    resolve_borders: {
+        **RINGS,
+        "bbox": np.array([[0, 0, 1, 1]], np.int32),
+        "area": np.ones(1, np.int64),
+        "tile": np.zeros(1, np.int32),
+        "owned": np.ones(1, np.bool_),
+        "cut": np.zeros(1, np.bool_),
+        "score": np.ones(1, np.float32),
+        "probe": np.ones(1, np.bool_),
+        "windows": np.array([[0, 0, 9, 9]], np.int32),
+        "share": 0.5,
+    },
+}
+ARRAYS = [
+    (kernel, name)
+    for kernel, arguments in GOOD.items()
+    for name, value in arguments.items()
+    if isinstance(value, np.ndarray)
+]
+
+
+@pytest.mark.parametrize("kernel", GOOD)
+def test_the_good_arguments_are_good(kernel: Callable[..., Any]) -> None:
+    kernel(**GOOD[kernel])
+
+
+@pytest.mark.parametrize("kernel, name", ARRAYS)
+def test_anything_but_an_array_is_refused_by_name(kernel: Callable[..., Any], name: str) -> None:
+    with pytest.raises(TypeError, match=f"{name} must be a NumPy array, not list"):
+        kernel(**{**GOOD[kernel], name: GOOD[kernel][name].tolist()})
+
+
+@pytest.mark.parametrize("kernel, name", ARRAYS)
+@pytest.mark.parametrize("dtype", [np.float64, np.int16, ">f4"])
+def test_another_dtype_is_refused_by_name(
+    kernel: Callable[..., Any], name: str, dtype: str
+) -> None:
+    with pytest.raises(TypeError, match=f"{name} must have dtype"):
+        kernel(**{**GOOD[kernel], name: GOOD[kernel][name].astype(dtype)})
+
+
+@pytest.mark.parametrize("kernel, name", ARRAYS)
+def test_another_shape_is_refused_by_name(kernel: Callable[..., Any], name: str) -> None:
+    value = GOOD[kernel][name]
+    for other in (value[None], value[..., 0]):
+        with pytest.raises(ValueError, match=f"{name} must have shape"):
+            kernel(**{**GOOD[kernel], name: other})
+
+
+@pytest.mark.parametrize(
+    "kernel, name", [(kernel, name) for kernel, name in ARRAYS if name not in ("logits", "pairs")]
+)
+def test_another_length_is_refused(kernel: Callable[..., Any], name: str) -> None:
+    value = GOOD[kernel][name]
+    with pytest.raises(ValueError, match="must"):
+        kernel(**{**GOOD[kernel], name: np.concatenate([value, value])})
+
+
+@pytest.mark.parametrize(
+    "kernel, name, value, error",
+    [
+        (trace_masks, "masks", np.ones((2, 4, 5), np.float32), ValueError),
+        (trace_masks, "masks", np.ones((2, 0, 0), np.float32), ValueError),
+        (trace_masks, "width", 0, ValueError),
+        (trace_masks, "height", 1 << 16, ValueError),
+        (trace_masks, "width", 8.0, TypeError),
+        (trace_masks, "threshold", 0.0, ValueError),
+        (trace_masks, "threshold", np.nan, ValueError),
+        (watershed_boxes, "width", -1, ValueError),
+        (watershed_boxes, "height", True, TypeError),
+        (watershed_boxes, "blur_sigma", 0.0, ValueError),
+        (watershed_boxes, "blur_sigma", np.inf, ValueError),
+        (watershed_boxes, "opening", -1, ValueError),
+        (watershed_boxes, "min_area", -1, ValueError),
+        (watershed_boxes, "max_fraction", np.nan, ValueError),
+        (nms, "iou_threshold", np.nan, ValueError),
+        (nms, "iou_threshold", -0.1, ValueError),
+        (overlap_areas, "offsets", np.array([1, 4]), ValueError),
+        (overlap_areas, "offsets", np.array([0, 3]), ValueError),
+        (overlap_areas, "offsets", np.array([0, 5, 4]), ValueError),
+        (overlap_areas, "offsets", np.zeros(0, np.int64), ValueError),
+        (resolve_borders, "share", 1.0, ValueError),
+        (resolve_borders, "share", np.nan, ValueError),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(
+    kernel: Callable[..., Any], name: str, value: object, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=name):
+        kernel(**{**GOOD[kernel], name: value})

@@ -1,0 +1,73 @@
+"""One network and the bundles that export makes of it, for every test that needs a real one."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nuhtc.export.bundle import make_card, write_bundle
+from nuhtc.export.cli import example_tiles
+from nuhtc.export.graphs import store_half
+from nuhtc.runtime.bundle import GRAPHS, Bundle, load_bundle
+from nuhtc.training import checkpoint
+from nuhtc.training.checkpoint import CheckpointInfo, ClassInfo, DataInfo
+from nuhtc.training.cli import load_imagenet
+from nuhtc.training.network import NuHTC
+from nuhtc.training.presets import LITE0, Preset
+
+INFO = CheckpointInfo(
+    preset="lite0",
+    classes=(
+        ClassInfo("Alpha", (255, 0, 0)),
+        ClassInfo("Beta", (0, 255, 0)),
+        ClassInfo("Gamma", (1, 2, 3)),
+    ),
+    data=(DataInfo("Made up", "none needed", "nobody"),),
+    metrics=(("made-up", (("images", 2), ("pq", 0.5))),),
+    steps=7,
+)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A network, and what export made of it."""
+
+    network: NuHTC
+    preset: Preset
+    info: CheckpointInfo
+    checkpoint: Path
+    tiles: NDArray[np.uint8]
+    """(2, 256, 256, 3): dark discs on pink, and noise"""
+    float32: Bundle
+    float16: Bundle
+
+
+def export_lite0(folder: Path) -> Exported:
+    """Export ``lite0`` with ImageNet's backbone and random heads that see objects everywhere."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = LITE0.build(len(INFO.classes)).eval()
+    load_imagenet(network)
+    with torch.no_grad():
+        for stage in network.stages:
+            stage.classifier.bias[-2] += 3.0  # type: ignore[operator, union-attr, index]
+    checkpoint.save(folder / "model.pt", INFO, network.state_dict())
+    whole = write_bundle(network, LITE0, INFO, folder / "float32", storage="float32")
+    half = folder / "float16"
+    half.mkdir()
+    for name in GRAPHS:
+        shutil.copy(whole.path(name), half / name)
+        store_half(half / name)
+    (half / "card.json").write_bytes(make_card(LITE0, INFO, "float16", half).to_json())
+    return Exported(
+        network=network,
+        preset=LITE0,
+        info=INFO,
+        checkpoint=folder / "model.pt",
+        tiles=example_tiles(LITE0.tile),
+        float32=whole,
+        float16=load_bundle(half),
+    )

@@ -1,0 +1,270 @@
+"""The engine: what it does between graphs whose answers are known, and PyTorch's nuclei."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from reference.toy_bundle import toy_bundle, toy_tile
+
+from nuhtc.runtime.bundle import Bundle, Card, DetectionSettings
+from nuhtc.runtime.detections import Detections
+from nuhtc.runtime.engine import (
+    ENGINES,
+    OnnxEngine,
+    open_engine,
+    select_detections,
+    with_score,
+)
+from nuhtc.runtime.errors import BundleError, EngineError
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Bundle:
+    return toy_bundle(tmp_path / "toy")
+
+
+def card_with(card: Card, **changes: Any) -> Card:
+    settings: DetectionSettings = replace(card.detection, **changes)
+    return replace(card, detection=settings)
+
+
+APART = [(2, 2, 10, 12, 90), (14, 14, 24, 30, 80), (0, 20, 8, 28, 70)]
+"""Regions that do not touch."""
+
+
+def test_regions_go_to_their_own_tile_and_come_back_from_it(toy: Bundle) -> None:
+    tiles = np.stack([toy_tile(APART[:2]), toy_tile([]), toy_tile(APART[2:])])
+    first, second, third = OnnxEngine(toy, 1).run(tiles)
+    # The regions of zeros that fill each list up are too small to be proposed.
+    assert first.boxes.tolist() == [[3, 2, 11, 12], [15, 14, 25, 30]]
+    assert np.allclose(first.probabilities, [[0.9, 0.02], [0.9, 0.14]])
+    assert np.allclose(first.masks, 0.2)
+    assert len(second) == 0
+    assert third.boxes.tolist() == [[1, 20, 9, 28]]
+    assert np.allclose(third.probabilities, [[0.7, 0.0]]) and np.allclose(third.masks, 0.4)
+    for answer in (first, second, third):
+        assert answer.boxes.shape == (len(answer), 4)
+        assert answer.probabilities.shape == (len(answer), 2)
+        assert answer.masks.shape == (len(answer), 28, 28)
+        assert {a.dtype for a in (answer.boxes, answer.probabilities, answer.masks)} == {
+            np.dtype(np.float32)
+        }
+
+
+def test_boxes_are_in_tile_pixels_whatever_the_enlargement(tmp_path: Path) -> None:
+    engine = OnnxEngine(toy_bundle(tmp_path / "twice", input_scale=2), 1)
+    (found,) = engine.run(toy_tile(APART[:1])[None])
+    assert found.boxes.tolist() == [[1.5, 1, 5.5, 6]]
+
+
+def test_small_regions_are_no_proposals(toy: Bundle) -> None:
+    # The least side is 2, and a side of exactly that is too small.
+    (found,) = OnnxEngine(toy, 1).run(
+        toy_tile([(4, 4, 6, 20, 90), (10, 4, 13, 7, 80), (20, 4, 30, 6, 70)])[None]
+    )
+    assert found.boxes.tolist() == [[11, 4, 14, 7]]
+
+
+def test_of_two_proposals_for_one_place_the_better_one_stays(toy: Bundle) -> None:
+    twice = [(2, 2, 12, 12, 60), (2, 2, 12, 11, 90), (20, 2, 30, 12, 50)]
+    (found,) = OnnxEngine(toy, 1).run(toy_tile(twice)[None])
+    assert found.boxes.tolist() == [[3, 2, 13, 11], [21, 2, 31, 12]]
+
+
+def test_no_tiles(toy: Bundle) -> None:
+    assert OnnxEngine(toy, 1).run(np.zeros((0, 32, 32, 3), np.uint8)) == []
+
+
+def test_tiles_without_anything(toy: Bundle) -> None:
+    found = OnnxEngine(toy, 1).run(np.zeros((2, 32, 64, 3), np.uint8))
+    assert [len(answer) for answer in found] == [0, 0]
+
+
+def test_any_memory_layout(toy: Bundle) -> None:
+    tiles = np.stack([toy_tile(APART), toy_tile(APART[1:])])
+    engine = OnnxEngine(toy, 1)
+    plain = engine.run(tiles)
+    strided = np.zeros((2, 64, 64, 6), np.uint8)[:, ::2, ::2, ::2]
+    strided[:] = tiles
+    strided.flags.writeable = False
+    for a, b in zip(plain, engine.run(strided), strict=True):
+        assert np.array_equal(a.boxes, b.boxes)
+
+
+@pytest.mark.parametrize(
+    "tiles",
+    [
+        np.zeros((32, 32, 3), np.uint8),
+        np.zeros((1, 32, 32, 4), np.uint8),
+        np.zeros((1, 3, 32, 32), np.uint8),
+        np.zeros((1, 32, 32, 3), np.float32),
+        np.zeros((1, 32, 33, 3), np.uint8),
+        np.zeros((1, 16, 32, 3), np.uint8),
+    ],
+    ids=lambda tiles: f"{tiles.dtype}-{tiles.shape}",
+)
+def test_tiles_of_the_wrong_kind(toy: Bundle, tiles: NDArray[Any]) -> None:
+    with pytest.raises(EngineError, match="tiles"):
+        OnnxEngine(toy, 1).run(tiles)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_engines_by_name(toy: Bundle, name: str) -> None:
+    engine = open_engine(toy, name, 1)
+    assert engine.name == "cpu"
+    assert len(engine.run(toy_tile(APART)[None])[0]) == 3
+
+
+def test_an_engine_nobody_knows(toy: Bundle) -> None:
+    with pytest.raises(EngineError, match=r"steam.*auto, cpu"):
+        open_engine(toy, "steam")
+
+
+@pytest.mark.parametrize("name", ["trunk.onnx", "heads.onnx", "masks.onnx"])
+def test_a_graph_that_does_not_load(toy: Bundle, name: str) -> None:
+    toy.path(name).write_bytes(b"no graph")
+    with pytest.raises(EngineError) as caught:
+        open_engine(toy)
+    message = str(caught.value)
+    assert message.startswith(str(toy.path(name))) and "\n" not in message
+
+
+def test_a_card_with_another_number_of_classes(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"2 classes.*3"):
+        open_engine(toy_bundle(tmp_path / "three", classes=3))
+
+
+def test_a_bundle_is_checked_before_it_is_used(toy: Bundle) -> None:
+    from nuhtc.runtime.bundle import load_bundle
+
+    toy.path("trunk.onnx").write_bytes(b"no graph")
+    with pytest.raises(BundleError):
+        load_bundle(toy.folder)
+
+
+BOXES = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30], [40, 40, 50, 50]], np.float32)
+PROBABILITIES = np.array([[0.8, 0.1], [0.2, 0.75], [0.35, 0.3], [0.5, 0.4]], np.float32)
+
+
+def test_one_nucleus_has_one_class(toy: Bundle) -> None:
+    # Region 2 does not exceed the least score; region 1 is region 0 with another class.
+    assert select_detections(BOXES, PROBABILITIES, toy.card).tolist() == [0, 3]
+
+
+def test_as_published_two_classes_may_claim_one_nucleus(toy: Bundle) -> None:
+    card = card_with(toy.card, nms_per_class=True)
+    assert select_detections(BOXES, PROBABILITIES, card).tolist() == [0, 1, 3]
+
+
+def test_the_best_come_first_and_only_so_many(toy: Bundle) -> None:
+    turned = slice(None, None, -1)
+    found = select_detections(BOXES[turned], PROBABILITIES[turned], toy.card)
+    assert found.tolist() == [3, 0]
+    one = card_with(toy.card, count=1)
+    assert select_detections(BOXES, PROBABILITIES, one).tolist() == [0]
+
+
+def test_overlap_up_to_the_limit_is_allowed(toy: Bundle) -> None:
+    # Region 1 lies in region 0 and covers nine tenths of it.
+    assert len(select_detections(BOXES, PROBABILITIES, card_with(toy.card, nms=0.89))) == 2
+    assert len(select_detections(BOXES, PROBABILITIES, card_with(toy.card, nms=0.91))) == 3
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+def test_no_regions_to_choose_from(toy: Bundle, per_class: bool) -> None:
+    card = card_with(toy.card, nms_per_class=per_class)
+    none = np.zeros((0, 4), np.float32), np.zeros((0, 2), np.float32)
+    assert select_detections(*none, card).tolist() == []
+    assert select_detections(BOXES, PROBABILITIES * 0, card).tolist() == []
+
+
+def test_another_least_score(toy: Bundle) -> None:
+    card = with_score(toy.card, 0.7)
+    assert select_detections(BOXES, PROBABILITIES, card).tolist() == [0]
+    assert replace(card, detection=toy.card.detection) == toy.card
+
+
+def test_running_never_loads_torch() -> None:
+    code = "import sys, nuhtc.runtime.engine; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def overlaps(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    both = (high - low).clip(0).prod(axis=2)
+    areas = [(x[:, 2:] - x[:, :2]).prod(axis=1) for x in (a, b)]
+    return np.asarray(both / (areas[0][:, None] + areas[1][None] - both))
+
+
+def assert_alike(found: Detections, boxes: Any, probabilities: Any, masks: Any) -> None:
+    """The same nuclei; a pair that scores equally may have changed places."""
+    assert len(found) == len(boxes) > 0
+    best = overlaps(found.boxes, boxes).argmax(axis=1)
+    assert len(set(best.tolist())) == len(boxes)
+    assert np.abs(found.boxes - boxes[best]).max() < 0.05
+    assert np.abs(found.probabilities - probabilities[best]).max() < 2e-3
+    assert np.abs(found.masks - masks[best]).max() < 5e-3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+class TestRealBundle:
+    def test_nuclei_are_pytorchs(self, exported: Any) -> None:
+        import torch
+
+        from nuhtc.training.inference import detect
+
+        settings = exported.preset.inference
+        expected = detect(exported.network, torch.from_numpy(exported.tiles), settings)
+        found = open_engine(exported.float32, threads=1).run(exported.tiles)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert_alike(ours, theirs.boxes, theirs.probabilities, theirs.masks)
+
+    def test_batches_change_nothing(self, lite0_bundle: Bundle, exported: Any) -> None:
+        engine = open_engine(lite0_bundle, threads=1)
+        together = engine.run(exported.tiles)
+        for i, ours in enumerate(together):
+            (alone,) = engine.run(exported.tiles[i : i + 1])
+            assert_alike(ours, alone.boxes, alone.probabilities, alone.masks)
+
+    def test_two_runs_are_identical(self, lite0_bundle: Bundle, exported: Any) -> None:
+        runs = [open_engine(lite0_bundle, threads=2).run(exported.tiles) for _ in range(2)]
+        for a, b in zip(*runs, strict=True):
+            assert np.array_equal(a.boxes, b.boxes)
+            assert np.array_equal(a.probabilities, b.probabilities)
+            assert np.array_equal(a.masks, b.masks)
+
+    @pytest.mark.parametrize(("batch", "height", "width"), [(1, 320, 256), (3, 64, 96)])
+    def test_tiles_of_any_size(
+        self, lite0_bundle: Bundle, batch: int, height: int, width: int
+    ) -> None:
+        rng = np.random.default_rng(0)
+        tiles = rng.integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
+        found = open_engine(lite0_bundle, threads=1).run(tiles)
+        assert len(found) == batch
+        settings = lite0_bundle.card.detection
+        for answer in found:
+            assert 0 < len(answer) <= settings.count
+            scores = answer.probabilities.max(axis=1)
+            assert (scores > settings.score).all() and (np.diff(scores) <= 0).all()
+            assert (answer.probabilities.sum(axis=1) <= 1.0001).all()
+            assert (answer.boxes >= 0).all()
+            assert (answer.boxes <= [width, height, width, height]).all()
+            assert ((answer.masks >= 0) & (answer.masks <= 1)).all()
+            same = overlaps(answer.boxes, answer.boxes)
+            np.fill_diagonal(same, 0)
+            assert same.max(initial=0) <= settings.nms + 1e-6
+
+    def test_nothing_above_the_score_needs_no_masks(
+        self, lite0_bundle: Bundle, exported: Any
+    ) -> None:
+        strict = replace(lite0_bundle, card=with_score(lite0_bundle.card, 1.0))
+        for answer in open_engine(strict, threads=1).run(exported.tiles):
+            assert answer.boxes.shape == (0, 4) and answer.probabilities.shape == (0, 3)
+            assert answer.masks.shape == (0, 28, 28)

@@ -1,0 +1,308 @@
+"""Runs: stopped and continued as if nothing had happened, and never losing what was good."""
+
+import csv
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from reference.tiny import TINY, TINY_INFO, disc_image
+
+from nuhtc.training import checkpoint, loop
+from nuhtc.training.augment import AugmentSettings
+from nuhtc.training.errors import TrainingError
+from nuhtc.training.loop import (
+    Averaged,
+    Run,
+    TrainingData,
+    TrainSettings,
+    parameter_groups,
+    rate_at,
+)
+from nuhtc.training.network import NuHTC
+from nuhtc.training.presets import PRESETS
+
+SETTINGS = TrainSettings(
+    steps=4, batch=2, warmup=2, workers=0, validate_every=100, save_every=1, seed=3
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(autouse=True)
+def tiny_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "tiny", TINY)
+
+
+@pytest.fixture(scope="module")
+def data() -> TrainingData:
+    return TrainingData(
+        {"a": [disc_image(0), disc_image(1)], "b": [disc_image(2, typed=False)]},
+        {"a": [disc_image(9, 100)], "b": []},
+        {"a": 1.0, "b": 1.0},
+    )
+
+
+def start(
+    folder: Path, data: TrainingData, settings: TrainSettings = SETTINGS, seed: int = 0
+) -> Run:
+    torch.manual_seed(seed)
+    network = TINY.build(2)
+    cpu = torch.device("cpu")
+    return Run(TINY, TINY_INFO, network, settings, AugmentSettings(), data, folder, cpu)
+
+
+def before_step(run: Run, step: int, act: Callable[[], None]) -> None:
+    """Do something when a step begins."""
+    inner = run._one_step
+
+    def wrapped(batch: Any) -> dict[str, float]:
+        if run.step == step:
+            act()
+        return inner(batch)
+
+    run._one_step = wrapped  # type: ignore[method-assign]
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def tensors(value: Any, name: str = "") -> dict[str, torch.Tensor]:
+    """Every tensor of nested containers, by its place."""
+    if isinstance(value, torch.Tensor):
+        return {name: value}
+    items: list[tuple[Any, Any]] = []
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, list | tuple):
+        items = list(enumerate(value))
+    return {k: v for key, item in items for k, v in tensors(item, f"{name}/{key}").items()}
+
+
+def assert_same_file(a: Path, b: Path) -> None:
+    (info_a, content_a), (info_b, content_b) = checkpoint.read(a), checkpoint.read(b)
+    assert info_a == info_b
+    first, second = tensors(content_a), tensors(content_b)
+    assert first.keys() == second.keys() and len(first) > 50
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+def test_a_stopped_run_continues_as_if_it_had_not(tmp_path: Path, data: TrainingData) -> None:
+    start(tmp_path / "whole", data).train(progress=False)
+    stopped = start(tmp_path / "stopped", data)
+    before_step(stopped, 2, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train(progress=False)
+    # Whatever weights and randomness the new process starts with are of no account.
+    resumed = start(tmp_path / "stopped", data, seed=77)
+    assert resumed.step == 2
+    resumed.train(progress=False)
+    for name in ("last.pt", "model.pt"):
+        assert_same_file(tmp_path / "whole" / name, tmp_path / "stopped" / name)
+
+
+def test_steps_teach(tmp_path: Path, data: TrainingData) -> None:
+    run = start(tmp_path, data)
+    before = {name: p.detach().clone() for name, p in run.network.named_parameters()}
+    run.train(progress=False)
+    still = [n for n, p in run.network.named_parameters() if torch.equal(p.detach(), before[n])]
+    assert still == []
+    info, content = checkpoint.read(run.last)
+    assert info.steps == content["step"] == 4
+
+
+def test_the_seed_decides(tmp_path: Path, data: TrainingData) -> None:
+    short = replace(SETTINGS, steps=1)
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        start(tmp_path / name, data, replace(short, seed=seed)).train(progress=False)
+    assert_same_file(tmp_path / "a" / "last.pt", tmp_path / "b" / "last.pt")
+    with pytest.raises(AssertionError):
+        assert_same_file(tmp_path / "a" / "last.pt", tmp_path / "c" / "last.pt")
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path, data: TrainingData) -> None:
+    start(tmp_path, data).train(progress=False)
+    kept = tmp_path / "kept"
+    shutil.copytree(tmp_path, kept)
+    again = start(tmp_path, data, seed=5)
+    again.train(progress=False)
+    assert again.step == 4
+    for name in ("last.pt", "model.pt"):
+        assert_same_file(tmp_path / name, kept / name)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number(tmp_path: Path, data: TrainingData, value: float) -> None:
+    run = start(tmp_path, data)
+
+    def spoil() -> None:
+        with torch.no_grad():
+            run.network.rpn.objectness.bias.fill_(value)
+
+    before_step(run, 2, spoil)
+    with pytest.raises(TrainingError) as caught:
+        run.train(progress=False)
+    message = str(caught.value)
+    assert "step 2" in message and "rpn_class" in message and str(run.last) in message
+    _, content = checkpoint.read(run.last)
+    assert content["step"] == 2
+    assert all(bool(t.isfinite().all()) for t in tensors(content["state_dict"]).values())
+
+
+def test_a_first_loss_that_is_no_number_promises_no_file(
+    tmp_path: Path, data: TrainingData
+) -> None:
+    run = start(tmp_path, data)
+    with torch.no_grad():
+        run.network.mask.logits.bias.fill_(math.nan)
+    with pytest.raises(TrainingError) as caught:
+        run.train(progress=False)
+    assert "step 0 (mask)" in str(caught.value) and "last.pt" not in str(caught.value)
+
+
+def test_a_folder_of_another_run(tmp_path: Path, data: TrainingData) -> None:
+    other = replace(TINY_INFO, classes=TINY_INFO.classes[:1])
+    checkpoint.save(tmp_path / "last.pt", other, TINY.build(1).state_dict())
+    with pytest.raises(TrainingError, match="another preset or other classes"):
+        start(tmp_path, data)
+
+
+def test_a_model_in_place_of_a_run(tmp_path: Path, data: TrainingData) -> None:
+    checkpoint.save(tmp_path / "last.pt", TINY_INFO, TINY.build(2).state_dict())
+    with pytest.raises(TrainingError, match="weights only"):
+        start(tmp_path, data)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path, data: TrainingData) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match="--out"):
+        start(tmp_path / "file" / "run", data).train(progress=False)
+
+
+def test_the_log_has_a_line_for_each_save(tmp_path: Path, data: TrainingData) -> None:
+    settings = replace(SETTINGS, save_every=2, validate_every=2)
+    start(tmp_path, data, settings).train(progress=False)
+    with (tmp_path / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["2", "4"]
+    assert 0 <= float(rows[0]["validation_pq"]) <= 1, "measured half way"
+    for row in rows:
+        parts = [float(row[name]) for name in row if name not in
+                 ("step", "seconds", "validation_pq", "loss")]  # fmt: skip
+        assert float(row["loss"]) == pytest.approx(sum(parts), abs=1e-3)
+
+
+def test_the_best_average_is_kept(
+    tmp_path: Path, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qualities = iter([0.1, 0.5, 0.3, 0.2, 0.7])  # steps 1 to 4, then the kept model's figures
+    monkeypatch.setattr(loop, "validate", lambda *_, **__: [])
+    monkeypatch.setattr(loop, "summarise", lambda _: {"pq": next(qualities)})
+    run = start(tmp_path, data, replace(SETTINGS, validate_every=1))
+    averages = {}
+    for step in (2, 3):
+        before_step(
+            run, step, lambda step=step: averages.update(  # type: ignore[misc]
+                {step: {k: v.clone() for k, v in run.average.weights.items()}}
+            ),
+        )  # fmt: skip
+    run.train(progress=False)
+    info, content = checkpoint.read(tmp_path / "model.pt")
+    assert info.steps == 2
+    assert info.metrics == (("a", (("pq", 0.7),)),)
+    kept = content["state_dict"]
+    assert all(torch.equal(kept[name], value) for name, value in averages[2].items())
+    assert any(not torch.equal(kept[name], value) for name, value in averages[3].items())
+
+
+def test_without_held_out_pictures_the_last_average_is_the_model(
+    tmp_path: Path, data: TrainingData
+) -> None:
+    run = start(tmp_path, replace(data, validation={"a": [], "b": []}))
+    run.train(progress=False)
+    info, content = checkpoint.read(tmp_path / "model.pt")
+    assert info.steps == 4 and info.metrics == ()
+    assert all(torch.equal(content["state_dict"][k], v) for k, v in run.average.weights.items())
+
+
+def test_the_model_carries_figures_of_every_held_out_set(
+    tmp_path: Path, data: TrainingData
+) -> None:
+    both = replace(data, validation={"a": data.validation["a"], "b": [disc_image(11, 100)]})
+    start(tmp_path, both, replace(SETTINGS, steps=1)).train(progress=False)
+    info, _ = checkpoint.read(tmp_path / "model.pt")
+    assert [name for name, _ in info.metrics] == ["a", "b"]
+    for _, values in info.metrics:
+        assert dict(values)["images"] == 1 and 0 <= dict(values)["pq"] <= 1
+    loaded, _, _ = checkpoint.load_network(tmp_path / "model.pt")
+    assert isinstance(loaded, NuHTC)
+
+
+def test_the_rate_rises_then_falls() -> None:
+    settings = TrainSettings(steps=100, warmup=10, final_rate=0.02)
+    rates = [rate_at(step, settings) for step in range(120)]
+    assert rates[0] == pytest.approx(0.1) and rates[4] == pytest.approx(0.5)
+    assert rates[9] == pytest.approx(1) and rates[10] == pytest.approx(1)
+    assert rates[55] == pytest.approx((1 + 0.02) / 2), "half way along the cosine"
+    assert rates[100] == pytest.approx(0.02) and rates[119] == pytest.approx(0.02)
+    assert all(a > b for a, b in pairwise(rates[10:101]))
+
+
+def test_the_rate_reaches_the_optimizer(tmp_path: Path, data: TrainingData) -> None:
+    run = start(tmp_path, data, replace(SETTINGS, steps=1, warmup=10, learning_rate=0.01))
+    run.train(progress=False)
+    assert [group["lr"] for group in run.optimizer.param_groups] == pytest.approx([0.001, 0.001])
+
+
+def test_norms_and_biases_do_not_decay() -> None:
+    network = TINY.build(2)
+    decayed, free = parameter_groups(network, 0.05)
+    assert decayed["weight_decay"] == 0.05 and free["weight_decay"] == 0
+    named = {id(p): name for name, p in network.named_parameters()}
+    spared = {named[id(p)] for p in free["params"]}  # type: ignore[attr-defined]
+    assert "backbone.norm.weight" in spared
+    assert {name for name in named.values() if name.endswith(".bias")} <= spared
+    assert len(named) == len(free["params"]) + len(decayed["params"])  # type: ignore[arg-type]
+
+
+def test_frozen_weights_are_in_no_group() -> None:
+    network = TINY.build(2)
+    for parameter in network.backbone.parameters():
+        parameter.requires_grad_(False)
+    frozen = {id(p) for p in network.backbone.parameters()}
+    for group in parameter_groups(network, 0.05):
+        assert not frozen & {id(p) for p in group["params"]}  # type: ignore[attr-defined]
+
+
+def test_the_average_moves_by_its_decay() -> None:
+    network = TINY.build(2)
+    average = Averaged(network, 0.998)
+    bias = network.rpn.objectness.bias
+    before = average.weights["rpn.objectness.bias"].clone()
+    with torch.no_grad():
+        bias.add_(1.0)
+        network.backbone.norm.num_batches_tracked.fill_(9)
+    average.update(network, 0)
+    # The first step forgets nine tenths: decay (1 + 0) / (10 + 0).
+    moved = average.weights["rpn.objectness.bias"]
+    torch.testing.assert_close(moved, before + 0.9)
+    assert int(average.weights["backbone.norm.num_batches_tracked"]) == 9, "counts are copied"
+    average.update(network, 10**6)
+    torch.testing.assert_close(
+        average.weights["rpn.objectness.bias"], before + 0.9 + (1 - 0.998) * 0.1
+    )
+
+
+def test_the_average_of_what_stands_still_stands_still() -> None:
+    network = TINY.build(2)
+    average = Averaged(network, 0.998)
+    for step in range(5):
+        average.update(network, step)
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(average.weights[name], value)

@@ -1,0 +1,223 @@
+"""``nuhtc-train``: a whole run, and one clear line for everything that is wrong."""
+
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from reference.tiny import TINY, disc_image
+
+from nuhtc.training import checkpoint, cli
+from nuhtc.training.cli import main, read_data
+from nuhtc.training.errors import DataError
+from nuhtc.training.loop import Run
+from nuhtc.training.presets import PRESETS
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(autouse=True)
+def tiny_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "tiny", TINY)
+
+
+def write_set(root: Path, stems: list[str], *, typed: bool = True) -> Path:
+    (root / "images").mkdir(parents=True)
+    (root / "labels").mkdir()
+    for seed, stem in enumerate(stems):
+        picture = disc_image(seed, 100)
+        Image.fromarray(picture.rgb).save(root / "images" / f"{stem}.png")
+        arrays = {"inst_map": picture.instances.astype(np.uint16)}
+        if typed and picture.types is not None:
+            types = np.where(picture.instances > 0, picture.types[picture.instances] + 1, 0)
+            arrays["type_map"] = types.astype(np.uint8)
+        np.savez(root / "labels" / f"{stem}.npz", **arrays)
+    return root
+
+
+@pytest.fixture
+def consep(tmp_path: Path) -> Path:
+    return write_set(tmp_path / "consep", ["train_1", "train_2", "train_3"])
+
+
+@pytest.fixture
+def tnbc(tmp_path: Path) -> Path:
+    return write_set(tmp_path / "tnbc", ["01_1", "03_1", "03_2"], typed=False)
+
+
+def arguments(data: list[Path], out: Path, *more: str) -> list[str]:
+    return [
+        "--preset", "tiny", "--no-imagenet", "--device", "cpu", "--workers", "0",
+        "--steps", "2", "--batch", "2", "--data", *map(str, data), "--out", str(out), *more,
+    ]  # fmt: skip
+
+
+def failure(capsys: pytest.CaptureFixture[str], argv: list[str], code: int = 1) -> str:
+    """Run, expect the code and one line on stderr; return the line."""
+    assert main(argv) == code
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert captured.out == "" and lines[-1].startswith("nuhtc-train: ")
+    assert "Traceback" not in captured.err
+    return lines[-1]
+
+
+def test_a_run_and_its_continuation(
+    consep: Path, tnbc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(arguments([consep, tnbc], out)) == 0
+    captured = capsys.readouterr()
+    assert "consep 2+1, tnbc 1+2" in captured.err and "step 0 of 2" in captured.err
+    assert captured.out.startswith(f"{out / 'model.pt'}: step ")
+    assert {"last.pt", "model.pt"} <= {path.name for path in out.iterdir()}
+    info, _ = checkpoint.read(out / "model.pt")
+    assert [c.name for c in info.classes] == ["Other", "Inflammatory", "Epithelial", "Spindle"]
+    assert [d.name for d in info.data] == ["CoNSeP", "TNBC"]
+    assert [name for name, _ in info.metrics] == ["consep", "tnbc"]
+
+    assert main(arguments([consep, tnbc], out, "--steps", "3")) == 0
+    assert "step 2 of 3" in capsys.readouterr().err
+    _, content = checkpoint.read(out / "last.pt")
+    assert content["step"] == 3
+
+
+def test_the_same_command_gives_the_same_model(consep: Path, tmp_path: Path) -> None:
+    weights = []
+    for name in ("a", "b"):
+        assert main(arguments([consep], tmp_path / name)) == 0
+        weights.append(checkpoint.read(tmp_path / name / "last.pt")[1]["state_dict"])
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_data_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = failure(capsys, arguments([tmp_path / "missing"], tmp_path / "run"))
+    assert str(tmp_path / "missing") in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_label(consep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    label = consep / "labels" / "train_2.npz"
+    label.write_bytes(label.read_bytes()[:100])
+    assert str(label) in failure(capsys, arguments([consep], tmp_path / "run"))
+
+
+def test_one_data_set_twice(
+    consep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "already" in failure(capsys, arguments([consep, consep], tmp_path / "run"))
+
+
+def test_nothing_left_to_train_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    held = write_set(tmp_path / "consep", ["train_3", "train_8"])
+    assert "held out" in failure(capsys, arguments([held], tmp_path / "run"))
+
+
+def test_imagenet_weights_that_nobody_has(
+    consep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [a for a in arguments([consep], tmp_path / "run") if a != "--no-imagenet"]
+    assert "--no-imagenet" in failure(capsys, argv)
+
+
+def test_an_out_that_is_a_file(
+    consep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").touch()
+    assert str(tmp_path / "run") in failure(capsys, arguments([consep], tmp_path / "run"))
+
+
+def test_a_damaged_run(consep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last.pt").write_bytes(b"nonsense")
+    message = failure(capsys, arguments([consep], tmp_path / "run"))
+    assert str(tmp_path / "run" / "last.pt") in message
+
+
+def test_control_c(
+    consep: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "train", stop)
+    assert "continues from" in failure(capsys, arguments([consep], tmp_path / "run"), code=130)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--steps", "0"],
+        ["--batch", "-1"],
+        ["--save-every", "0"],
+        ["--validate-every", "0"],
+        ["--workers", "-1"],
+        ["--learning-rate", "0"],
+        ["--learning-rate", "nan"],
+        ["--steps", "many"],
+        ["--preset", "giant"],
+        ["--device", "abacus"],
+        ["--unknown"],
+    ],
+)
+def test_wrong_usage(wrong: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments([tmp_path], tmp_path / "run", *wrong))
+    assert caught.value.code == 2
+    assert wrong[0] in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_where_there_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments([tmp_path], tmp_path / "run", "--device", "cuda"))
+    assert caught.value.code == 2
+    assert "no CUDA device" in capsys.readouterr().err
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for option in ("--preset", "--data", "--out", "--steps", "--seed", "--no-imagenet"):
+        assert option in text
+
+
+def test_the_first_data_set_weighs_as_much_as_the_rest(consep: Path, tnbc: Path) -> None:
+    third = write_set(tnbc.parent / "mine", ["a", "b", "c", "d"], typed=False)
+    data = read_data([consep, tnbc, third], 4)
+    assert list(data.weights) == ["consep", "tnbc", "mine"]
+    assert data.weights["consep"] == data.weights["tnbc"] + data.weights["mine"]
+    assert data.weights["tnbc"] == data.weights["mine"]
+    names = {
+        name: {picture.name for picture in data.train[name]}
+        & {picture.name for picture in data.validation[name]}
+        for name in data.train
+    }
+    assert all(not both for both in names.values()), "no picture on both sides"
+
+
+def test_more_classes_than_there_are(consep: Path) -> None:
+    with pytest.raises(DataError, match="class"):
+        read_data([consep], 1)
+
+
+def test_imagenet_weights_of_lite0() -> None:
+    network = PRESETS["lite0"].build(2)
+    before = {k: v.clone() for k, v in network.backbone.state_dict().items()}
+    others = {k: v.clone() for k, v in network.rpn.state_dict().items()}
+    cli.load_imagenet(network)
+    after = network.backbone.state_dict()
+    assert all(not torch.equal(after[k], v) for k, v in before.items() if k.endswith("conv.weight"))
+    assert all(torch.equal(network.rpn.state_dict()[k], v) for k, v in others.items())
+
+
+def test_the_command_is_installed() -> None:
+    (script,) = entry_points(group="console_scripts", name="nuhtc-train")
+    assert script.load() is main
