@@ -74,8 +74,13 @@ def main() -> None:
         for file in files:
             q = measure(file, engine, bundle, arguments.tile or bundle.card.tile)
             rows[file.stem] = {"pq": q.pq, "dq": q.dq, "sq": q.sq, "dice": q.dice}
-            print(f"  {file.stem:<28} PQ {q.pq:.4f}  DQ {q.dq:.4f}  SQ {q.sq:.4f}  Dice {q.dice:.4f}")
-        mean = {key: float(np.mean([row[key] for row in rows.values()])) for key in ("pq", "dq", "sq", "dice")}
+            print(
+                f"  {file.stem:<28} PQ {q.pq:.4f}  DQ {q.dq:.4f}  SQ {q.sq:.4f}  Dice {q.dice:.4f}"
+            )
+        mean = {
+            key: float(np.mean([row[key] for row in rows.values()]))
+            for key in ("pq", "dq", "sq", "dice")
+        }
         print(
             f"{files[0].dataset}: {len(rows)} pictures, PQ {mean['pq']:.4f}, DQ {mean['dq']:.4f}, "
             f"SQ {mean['sq']:.4f}, Dice {mean['dice']:.4f}"

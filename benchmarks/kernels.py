@@ -1,0 +1,223 @@
+"""Time the native kernels beside the library calls that they replace.
+
+    python benchmarks/kernels.py [--tiny] [--json] [--repeat N]
+
+Inputs are made by code from a fixed seed; times are medians over the repetitions.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import contourpy
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from nuhtc.native.outlines import trace_masks
+from nuhtc.native.proposals import nms, watershed_boxes
+from nuhtc.native.stitch import resolve_borders
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from reference import proposals as twin
+
+TILE, OVERLAP = 256, 64
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One kernel's and its rival's time for the same work."""
+
+    kernel: str
+    items: int
+    item: str
+    seconds: float
+    rival: str
+    rival_seconds: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster the kernel is."""
+        return self.rival_seconds / self.seconds
+
+
+def median_seconds(work: Callable[[], object], repeat: int) -> float:
+    """Return the median time of a call, after one that does not count."""
+    work()
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def wavy_masks(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
+    """Return float32 (count, 28, 28): round shapes with wavy borders, as a mask head gives."""
+    y, x = np.mgrid[:28, :28] - 13.5
+    angle, radius = np.arctan2(y, x), np.hypot(y, x)
+    phase = rng.uniform(0, 2 * np.pi, (2, count, 1, 1))
+    border = 12 * (1 + 0.08 * np.sin(3 * angle + phase[0]) + 0.05 * np.sin(5 * angle + phase[1]))
+    return (1 / (1 + np.exp(radius - border))).astype(np.float32)
+
+
+def centred_boxes(
+    rng: np.random.Generator, count: int, low: float, high: float, sides: tuple[float, float]
+) -> NDArray[np.float32]:
+    """Return float32 (count, 4) boxes with centres from `low` to `high`."""
+    centre, side = rng.uniform(low, high, (count, 2)), rng.uniform(*sides, (count, 2))
+    return np.concatenate([centre - side / 2, centre + side / 2], axis=1).astype(np.float32)
+
+
+def paste_and_contour(masks: NDArray[np.float32], boxes: NDArray[np.float32]) -> int:
+    """Resize each mask into its box, keep the largest part, fill it, contour it."""
+    points = 0
+    for mask, box in zip(masks, boxes, strict=True):
+        width, height = np.maximum(np.rint(box[2:] - box[:2]).astype(int), 1).tolist()
+        pasted = np.asarray(
+            Image.fromarray(mask).resize((width, height), Image.Resampling.BILINEAR)
+        )
+        labels, count = ndimage.label(pasted >= 0.5)
+        if count:
+            largest = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
+            filled = np.pad(ndimage.binary_fill_holes(largest), 1).astype(np.float32)
+            points += sum(map(len, contourpy.contour_generator(z=filled).lines(0.5)))
+    return points
+
+
+def time_outlines(rng: np.random.Generator, count: int, repeat: int) -> Timing:
+    """Time outlines of nuclei of 30 pixels."""
+    masks, boxes = wavy_masks(rng, count), centred_boxes(rng, count, 30, 482, (29, 31))
+    some = max(count // 10, 1)
+    return Timing(
+        "trace_masks",
+        count,
+        "nucleus",
+        median_seconds(lambda: trace_masks(masks, boxes, 512, 512), repeat),
+        "Pillow resize + SciPy label and fill + contourpy",
+        median_seconds(lambda: paste_and_contour(masks[:some], boxes[:some]), repeat)
+        * (count / some),
+    )
+
+
+def time_proposals(rng: np.random.Generator, size: int, repeat: int) -> Timing:
+    """Time the watershed step on a smooth map at a quarter of the tile's size."""
+    noise = ndimage.gaussian_filter(rng.standard_normal((size // 4, size // 4)), 2.5)
+    logits = (6 * noise / noise.std()).astype(np.float32)
+    return Timing(
+        "watershed_boxes",
+        1,
+        f"{size} px tile",
+        median_seconds(lambda: watershed_boxes(logits, size, size), repeat),
+        "SciPy",
+        median_seconds(lambda: twin.watershed_boxes(logits, size, size), repeat),
+    )
+
+
+def time_nms(rng: np.random.Generator, count: int, repeat: int) -> Timing:
+    """Time the suppression of crowded boxes."""
+    boxes = centred_boxes(rng, count, 0, 512, (16, 48))
+    scores = rng.random(count, np.float32)
+    return Timing(
+        "nms",
+        count,
+        "box",
+        median_seconds(lambda: nms(boxes, scores, 0.7), repeat),
+        "NumPy",
+        median_seconds(lambda: twin.nms(boxes, scores, 0.7), repeat),
+    )
+
+
+def answers(rng: np.random.Generator, nuclei: int) -> dict[str, NDArray[np.generic]]:
+    """Make nuclei in a jittered raster, each seen by every tile that holds it whole."""
+    columns = round(nuclei**0.5)
+    raster = np.stack(np.meshgrid(np.arange(columns), np.arange(columns)), -1).reshape(-1, 2)
+    corner = raster * 36 + rng.integers(0, 8, raster.shape)
+    stride = TILE - OVERLAP
+    last = np.maximum(corner // stride, 0)
+    steps = np.array([(0, 0), (1, 0), (0, 1), (1, 1)])
+    tile = (last[:, None] - steps).reshape(-1, 2)
+    nucleus = np.repeat(np.arange(len(corner)), 4)
+    whole = (tile >= 0) & (corner[nucleus] + 34 <= tile * stride + TILE)
+    seen = np.flatnonzero(whole.all(axis=1))
+    tile, nucleus = tile[seen], nucleus[seen]
+
+    looks = 64
+    boxes = centred_boxes(rng, looks, 17, 18, (28, 31))
+    coords, offsets, area, _, bbox = trace_masks(wavy_masks(rng, looks), boxes, 36, 36)
+    look = rng.integers(0, looks, len(corner))[nucleus]
+    lengths = (offsets[1:] - offsets[:-1])[look]
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    point = np.arange(ends[-1]) - np.repeat(ends[:-1] - offsets[look], lengths)
+    place = (corner[nucleus] + rng.integers(-1, 2, tile.shape)).astype(np.int32)
+    border = OVERLAP // 2
+    middle = corner[nucleus] + 17 - tile * stride - border
+    return {
+        "coords": coords[point] + np.repeat(place, lengths, axis=0),
+        "offsets": ends,
+        "bbox": bbox[look] + np.tile(place, 2),
+        "area": area[look].astype(np.int64),
+        "tile": (tile[:, 1] * (columns + 1) + tile[:, 0]).astype(np.int32),
+        "owned": ((middle >= 0) & (middle < stride)).all(axis=1),
+        "cut": np.zeros(len(tile), np.bool_),
+        "score": rng.random(len(tile), np.float32),
+    }
+
+
+def shared_by_tree(coords: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Find the overlapping pairs in shapely's tree, with the areas that they share."""
+    rings = shapely.linearrings(
+        coords.astype(np.float64), indices=np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    )
+    polygons = shapely.polygons(rings)
+    a, b = shapely.STRtree(polygons).query(polygons, predicate="intersects")
+    pairs = np.flatnonzero(a < b)
+    return shapely.area(shapely.intersection(polygons[a[pairs]], polygons[b[pairs]]))
+
+
+def time_stitch(rng: np.random.Generator, nuclei: int, repeat: int) -> Timing:
+    """Time the choice among all answers of overlapping tiles."""
+    given = answers(rng, nuclei)
+    return Timing(
+        "resolve_borders",
+        len(given["tile"]),
+        "candidate",
+        median_seconds(lambda: resolve_borders(**given), repeat),
+        "shapely STRtree + intersection",
+        median_seconds(lambda: shared_by_tree(given["coords"], given["offsets"]), 1),
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Time every kernel and print a table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tiny", action="store_true", help="small inputs, to try the script")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--repeat", type=int, default=7, help="repetitions, the median counts")
+    options = parser.parse_args(argv)
+    rng, repeat = np.random.default_rng(0), options.repeat
+    timings = [
+        time_outlines(rng, 20 if options.tiny else 2000, repeat),
+        time_proposals(rng, 64 if options.tiny else 512, repeat),
+        time_nms(rng, 50 if options.tiny else 2000, repeat),
+        time_stitch(rng, 100 if options.tiny else 100_000, repeat),
+    ]
+    if options.json:
+        print(json.dumps([{**asdict(each), "ratio": each.ratio} for each in timings], indent=1))
+        return
+    for each in timings:
+        print(
+            f"{each.kernel:16} {1e6 * each.seconds / each.items:10.2f} us per {each.item:12}"
+            f" {each.ratio:7.1f} x {each.rival}"
+        )
+
+
+if __name__ == "__main__":
+    main()
