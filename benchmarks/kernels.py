@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import contourpy
 import numpy as np
@@ -65,7 +66,8 @@ def wavy_masks(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
     angle, radius = np.arctan2(y, x), np.hypot(y, x)
     phase = rng.uniform(0, 2 * np.pi, (2, count, 1, 1))
     border = 12 * (1 + 0.08 * np.sin(3 * angle + phase[0]) + 0.05 * np.sin(5 * angle + phase[1]))
-    return (1 / (1 + np.exp(radius - border))).astype(np.float32)
+    masks: NDArray[np.float32] = (1 / (1 + np.exp(radius - border))).astype(np.float32)
+    return masks
 
 
 def centred_boxes(
@@ -88,7 +90,7 @@ def paste_and_contour(masks: NDArray[np.float32], boxes: NDArray[np.float32]) ->
         if count:
             largest = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
             filled = np.pad(ndimage.binary_fill_holes(largest), 1).astype(np.float32)
-            points += sum(map(len, contourpy.contour_generator(z=filled).lines(0.5)))
+            points += sum(len(line) for line in contourpy.contour_generator(z=filled).lines(0.5))
     return points
 
 
@@ -135,7 +137,7 @@ def time_nms(rng: np.random.Generator, count: int, repeat: int) -> Timing:
     )
 
 
-def answers(rng: np.random.Generator, nuclei: int) -> dict[str, NDArray[np.generic]]:
+def answers(rng: np.random.Generator, nuclei: int) -> dict[str, Any]:
     """Make nuclei in a jittered raster, each seen by every tile that holds it whole."""
     columns = round(nuclei**0.5)
     raster = np.stack(np.meshgrid(np.arange(columns), np.arange(columns)), -1).reshape(-1, 2)
@@ -179,7 +181,10 @@ def shared_by_tree(coords: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDA
     polygons = shapely.polygons(rings)
     a, b = shapely.STRtree(polygons).query(polygons, predicate="intersects")
     pairs = np.flatnonzero(a < b)
-    return shapely.area(shapely.intersection(polygons[a[pairs]], polygons[b[pairs]]))
+    shared: NDArray[np.float64] = shapely.area(
+        shapely.intersection(polygons[a[pairs]], polygons[b[pairs]])
+    )
+    return shared
 
 
 def time_stitch(rng: np.random.Generator, nuclei: int, repeat: int) -> Timing:

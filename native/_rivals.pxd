@@ -1,5 +1,6 @@
 """Which candidates are the same nucleus, and a raster to find them by; inlined into the kernels."""
 
+from libc.stdlib cimport realloc
 from native._rings cimport Rings, area_within, shared_area
 
 
@@ -18,10 +19,12 @@ cdef struct Scene:
     const int* tile
     const unsigned char* cut
     const unsigned char* probe
+    const unsigned long long* key          # the smaller, the better
+    double share
 
 
 cdef struct Raster:
-    # Kept candidates by the square cells, 2 ** shift wide, that their boxes touch: chains of
+    # Candidates by the square cells, 2 ** shift wide, that their boxes touch: chains of
     # entries, one chain for all cells of equal hash.
     int shift
     u32 mask
@@ -31,12 +34,21 @@ cdef struct Raster:
     int entries
 
 
-cdef inline u32 chain_of(const Raster* raster, long long cell_x, long long cell_y) noexcept nogil:
-    return (<u32> cell_x * 0x9E3779B1u + <u32> cell_y * 0x85EBCA77u) & raster.mask
+cdef struct Pairs:
+    # Pairs that are the same nucleus, the worse one of each first.
+    int* ends
+    Py_ssize_t count
+    Py_ssize_t room
 
 
-cdef inline bint same_nucleus(const Scene* scene, long long a, long long b, double share) noexcept nogil:
+cdef inline u32 chain_of(const Raster* raster, long long x, long long y) noexcept nogil:
+    """Return a cell's chain; those of neighbours in a row lie side by side in memory."""
+    return (<u32> x + <u32> y * 0x85EBCA77u) & raster.mask
+
+
+cdef inline bint same_nucleus(const Scene* scene, long long a, long long b) noexcept nogil:
     """Tell whether two candidates share more than `share` of the smaller one's area."""
+    cdef double share = scene.share
     cdef const int* p = scene.box + 4 * a
     cdef const int* q = scene.box + 4 * b
     cdef long long x0 = max(p[0], q[0]), y0 = max(p[1], q[1])
@@ -68,39 +80,48 @@ cdef inline bint same_nucleus(const Scene* scene, long long a, long long b, doub
     return shared_area(scene.rings, a, b) > share * smaller
 
 
-cdef inline bint has_rival(
-    const Scene* scene, const Raster* raster, long long a, double share
+cdef inline int compare(const Scene* scene, Pairs* pairs, long long a, long long b) noexcept nogil:
+    """Note two candidates if they are the same nucleus; return -1 if there is no memory."""
+    cdef Py_ssize_t room
+    cdef int* grown
+    if not same_nucleus(scene, a, b):
+        return 0
+    if pairs.count == pairs.room:
+        room = 2 * pairs.room + 1024
+        grown = <int*> realloc(pairs.ends, 2 * room * sizeof(int))
+        if grown == NULL:
+            return -1
+        pairs.ends, pairs.room = grown, room
+    if scene.key[a] < scene.key[b]:
+        a, b = b, a
+    pairs.ends[2 * pairs.count] = <int> a
+    pairs.ends[2 * pairs.count + 1] = <int> b
+    pairs.count += 1
+    return 0
+
+
+cdef inline int compare_and_enter(
+    const Scene* scene, Raster* raster, Pairs* pairs, long long a
 ) noexcept nogil:
-    """Tell whether a kept candidate in the raster is the same nucleus as this one."""
+    """Compare a candidate with those in the cells that its box touches, and put it there too."""
     cdef const int* box = scene.box + 4 * a
     cdef const int* other
     cdef int shift = raster.shift, entry
-    cdef long long x, y
-    for y in range(box[1] >> shift, ((<long long> box[3] - 1) >> shift) + 1):
-        for x in range(box[0] >> shift, ((<long long> box[2] - 1) >> shift) + 1):
-            entry = raster.head[chain_of(raster, x, y)]
-            while entry >= 0:
-                other = scene.box + 4 * <long long> raster.item[entry]
-                # Two boxes may meet in several cells: the first of them is the one that counts.
-                if (
-                    max(box[0], other[0]) >> shift == x and max(box[1], other[1]) >> shift == y
-                    and same_nucleus(scene, a, raster.item[entry], share)
-                ):
-                    return True
-                entry = raster.after[entry]
-    return False
-
-
-cdef inline void enter(const Scene* scene, Raster* raster, long long a) noexcept nogil:
-    """Put a kept candidate into the cells that its box touches."""
-    cdef const int* box = scene.box + 4 * a
-    cdef int shift = raster.shift
     cdef long long x, y
     cdef u32 chain
     for y in range(box[1] >> shift, ((<long long> box[3] - 1) >> shift) + 1):
         for x in range(box[0] >> shift, ((<long long> box[2] - 1) >> shift) + 1):
             chain = chain_of(raster, x, y)
+            entry = raster.head[chain]
+            while entry >= 0:
+                other = scene.box + 4 * <long long> raster.item[entry]
+                # Two boxes may meet in several cells: the first of them is the one that counts.
+                if max(box[0], other[0]) >> shift == x and max(box[1], other[1]) >> shift == y:
+                    if compare(scene, pairs, a, raster.item[entry]) < 0:
+                        return -1
+                entry = raster.after[entry]
             raster.item[raster.entries] = <int> a
             raster.after[raster.entries] = raster.head[chain]
             raster.head[chain] = raster.entries
             raster.entries += 1
+    return 0

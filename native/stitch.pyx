@@ -1,8 +1,10 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Stitching: shared areas of outlines, and which of several answers for a nucleus stays."""
 
+from libc.stdlib cimport free
+from libc.string cimport memcpy
 from native._rings cimport Rings, shared_area
-from native._rivals cimport MANY_CELLS, Raster, Scene, enter, has_rival, same_nucleus
+from native._rivals cimport MANY_CELLS, Pairs, Raster, Scene, compare, compare_and_enter
 
 import numpy as np
 
@@ -48,36 +50,23 @@ def overlap_areas(coords, offsets, pairs):
     return areas
 
 
-cdef void resolve(
-    const Scene* scene, Raster* raster, const long long[::1] order, const unsigned char[::1] wide,
-    double share, int[::1] kept, unsigned char[::1] keep,
+cdef int find_pairs(
+    const Scene* scene, Raster* raster, Pairs* pairs, const unsigned char[::1] wide
 ) noexcept nogil:
-    """Keep candidates in the given order unless a kept one is the same nucleus.
+    """Find all pairs that are the same nucleus; return -1 if there is no memory.
 
-    The few boxes that are too wide for the raster meet, and are met, one by one.
+    The few boxes that are too wide for the raster are compared with all others one by one.
     """
-    cdef Py_ssize_t i, k
-    cdef long long a
-    cdef int count = 0, wide_count = 0
-    cdef bint rival
-    for i in range(order.shape[0]):
-        a = order[i]
-        rival = False
-        # `kept` holds wide ones from the end, the others from the start.
-        for k in range(wide_count):
-            rival = rival or same_nucleus(scene, a, kept[order.shape[0] - 1 - k], share)
-        for k in range(count if wide[a] else 0):
-            rival = rival or same_nucleus(scene, a, kept[k], share)
-        if rival or (not wide[a] and has_rival(scene, raster, a, share)):
+    cdef Py_ssize_t a, b
+    for a in range(wide.shape[0]):
+        if not wide[a]:
+            if compare_and_enter(scene, raster, pairs, a) < 0:
+                return -1
             continue
-        keep[a] = 1
-        if wide[a]:
-            wide_count += 1
-            kept[order.shape[0] - wide_count] = <int> a
-        else:
-            kept[count] = <int> a
-            count += 1
-            enter(scene, raster, a)
+        for b in range(wide.shape[0]):
+            if (b < a or not wide[b]) and compare(scene, pairs, a, b) < 0:
+                return -1
+    return 0
 
 
 def _preference(tile, owned, cut, score):
@@ -93,6 +82,20 @@ def _preference(tile, owned, cut, score):
     key |= (~rising).astype(np.uint64) << np.uint64(30)
     key |= tile.astype(np.uint64)
     return key
+
+
+def _drop_worse(keep, ends):
+    """Drop the worse of each pair whose better one stays; pairs come by the worse one's key.
+
+    Whether the better one stays is settled by then: it is worse only in earlier pairs.
+    """
+    cdef unsigned char[::1] stays = keep.view(np.uint8)
+    cdef const int[:, ::1] pair = ends
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(pair.shape[0]):
+            if stays[pair[i, 1]]:
+                stays[pair[i, 0]] = 0
 
 
 def resolve_borders(
@@ -121,27 +124,31 @@ def resolve_borders(
         raise ValueError("score must not be NaN")
     if not 0 < share < 1:
         raise ValueError(f"share must be between 0 and 1, not {share}")
-    keep = np.zeros(count, np.bool_)
+    keep = np.ones(count, np.bool_)
     if count == 0:
         return keep
     if tile.min() < 0 or tile.max() >= 1 << 30:
         raise ValueError("tile must be from 0 to 2**30 - 1")
 
+    cdef const unsigned long long[::1] keys = _preference(tile, owned, cut, score)
     cdef Scene scene
     cdef Raster raster
+    cdef Pairs pairs
     scene.rings = rings_of(points, cuts)
     scene.box, scene.area, scene.tile = &box[0, 0], &areas[0], &tiles[0]
     scene.cut, scene.probe, scene.window = &cut_view[0], &probe_view[0], NULL
+    scene.key, scene.share = &keys[0], share
     if windows is not None:
         window = checked(windows, "windows", np.int32, (count, 4))
         scene.window = &window[0, 0]
     # Cells of about twice the usual box: most boxes touch one, two or four.
-    side = np.median(np.maximum(bbox[:, 2] - bbox[:, 0].astype(np.int64), 1))
-    raster.shift = min(int(side).bit_length() + 1, 31)
+    some = bbox[:: max(count // 4096, 1)].astype(np.int64)
+    raster.shift = min(int(np.median(some[:, 2] - some[:, 0]).clip(1)).bit_length() + 1, 31)
     spans = ((bbox[:, 2:] - np.int64(1)) >> raster.shift) - (bbox[:, :2] >> raster.shift) + 1
     spans = spans.clip(0, MANY_CELLS + 1)
     cells = spans[:, 0] * spans[:, 1]
     wide = cells > MANY_CELLS
+    cdef const unsigned char[::1] wide_view = wide.view(np.uint8)
     entries = int(cells[~wide].sum())
     if entries >= 1 << 31:
         raise ValueError("coords: too many outlines at once; give them in parts")
@@ -149,13 +156,20 @@ def resolve_borders(
     cdef int[::1] after = np.empty(entries + 1, np.int32)
     cdef int[::1] item = np.empty(entries + 1, np.int32)
     raster.head, raster.after, raster.item = &head[0], &after[0], &item[0]
-    raster.mask = head.shape[0] - 1
-    raster.entries = 0
-    cdef const long long[::1] order = np.argsort(_preference(tile, owned, cut, score))
-    cdef const unsigned char[::1] wide_view = wide.view(np.uint8)
-    cdef int[::1] kept = np.empty(count, np.int32)
-    cdef unsigned char[::1] keep_view = keep.view(np.uint8)
-    cdef double most = share
-    with nogil:
-        resolve(&scene, &raster, order, wide_view, most, kept, keep_view)
+    raster.mask, raster.entries = <unsigned int> (head.shape[0] - 1), 0
+    pairs.ends, pairs.count, pairs.room = NULL, 0, 0
+    cdef int failed
+    cdef int[:, ::1] found
+    try:
+        with nogil:
+            failed = find_pairs(&scene, &raster, &pairs, wide_view)
+        if failed:
+            raise MemoryError("no memory for the pairs of outlines that are the same nucleus")
+        ends = np.empty((pairs.count, 2), np.int32)
+        if pairs.count:
+            found = ends
+            memcpy(&found[0, 0], pairs.ends, 2 * pairs.count * sizeof(int))
+    finally:
+        free(pairs.ends)
+    _drop_worse(keep, ends[np.argsort(np.asarray(keys)[ends[:, 0]])])
     return keep

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ENGINES: Final = ("auto", "cpu")
 DEMO: Final = "demo"
 DEMO_FOLDER: Final = Path("nuhtc-demo")
+MOST_TILE_PX: Final = 8192
 OVERLAP_PX: Final = 64
 MIN_AREA_UM2: Final = 2.0
 
@@ -108,7 +109,12 @@ def _parser() -> argparse.ArgumentParser:
         help="um per pixel of all slides given (default: from each file; pictures without "
         "a resolution: the model's)",
     )
-    add("--tile", type=_whole(1), metavar="PX", help="side of a tile (default: the model's)")
+    add(
+        "--tile",
+        type=_whole(1, MOST_TILE_PX),
+        metavar="PX",
+        help="side of a tile in the model's pixels (default: the model's)",
+    )
     add(
         "--overlap",
         type=_whole(0),
@@ -150,11 +156,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _whole(least: int) -> Callable[[str], int]:
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
     def whole_number(text: str) -> int:
         value = int(text)
         if value < least:
             raise argparse.ArgumentTypeError(f"{text} is below {least}")
+        if most is not None and value > most:
+            raise argparse.ArgumentTypeError(f"{text} is above {most}")
         return value
 
     return whole_number

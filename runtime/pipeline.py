@@ -15,6 +15,7 @@ from nuhtc.runtime.detections import Engine
 from nuhtc.runtime.errors import EngineError, SlideReadError
 from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.nuclei import Nuclei, check_extent, model_extent, to_nuclei
+from nuhtc.runtime.resolution import working_mpp
 from nuhtc.runtime.slide import Slide
 from nuhtc.runtime.stitch import drop_doubled, stitch
 from nuhtc.runtime.summary import STAGES, BundleFacts, SlideFacts, Summary, printable
@@ -95,7 +96,8 @@ def segment_slide(
         When the slide's resolution or size is beyond what is held.
     """
     clock, card = _Clock(), bundle.card
-    scale = card.mpp / slide.mpp
+    mpp = working_mpp(slide.mpp, card.mpp)
+    scale = mpp / slide.mpp
     check_extent(scale, slide.width, slide.height)
     grid = Grid(
         model_extent(slide.width, scale),
@@ -106,12 +108,12 @@ def segment_slide(
     with clock.stage("tissue"):
         digest = slide.digest()
         tissue = find_tissue(slide)
-        keys = tissue.tiles(grid, card.mpp)
+        keys = tissue.tiles(grid, mpp)
     if not keys:
         LOG.warning("%s: no tissue was found, so no tile is run", slide.name)
     LOG.info("%s: %d of %d tiles hold tissue", slide.name, len(keys), grid.rows * grid.cols)
 
-    run = _TileRun(slide, engine, card, settings, grid, clock)
+    run = _TileRun(slide, engine, card, mpp, settings, grid, clock)
     found = run.all(keys, progress or (lambda done, total: None))
     with clock.stage("stitch"):
         stitched = stitch(found, grid, run.ran)
@@ -150,11 +152,12 @@ class _TileRun:
         slide: Slide,
         engine: Engine,
         card: Card,
+        mpp: float,
         settings: RunSettings,
         grid: Grid,
         clock: "_Clock",
     ) -> None:
-        self._slide, self._engine, self._card = slide, engine, card
+        self._slide, self._engine, self._card, self._mpp = slide, engine, card, mpp
         self._settings, self._grid, self._clock = settings, grid, clock
         self._found: list[Candidates] = [Candidates.empty(len(card.classes))]
         self.ran: NDArray[np.bool_] = np.zeros((grid.rows, grid.cols), np.bool_)
@@ -162,10 +165,10 @@ class _TileRun:
 
     def all(self, keys: list[tuple[int, int]], progress: Progress) -> Candidates:
         """Run the tiles `keys` in batches, in order."""
-        mpp, threads = self._card.mpp, min(self._settings.threads, _MOST_READERS)
+        threads = min(self._settings.threads, _MOST_READERS)
         batch: dict[tuple[int, int], NDArray[np.uint8]] = {}
         progress(0, len(keys))
-        with iter_tiles(self._slide, self._grid, keys, mpp, threads) as tiles:
+        with iter_tiles(self._slide, self._grid, keys, self._mpp, threads) as tiles:
             for done, key in enumerate(keys, start=1):
                 try:
                     with self._clock.stage("read"):

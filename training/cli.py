@@ -18,8 +18,9 @@ from nuhtc.training.loop import Run, TrainingData, TrainSettings
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import PRESETS
 
-CLASS_COLORS = ((255, 255, 0), (0, 255, 0), (255, 0, 0), (0, 0, 255))
-"""Other, Inflammatory, Epithelial, Spindle: as PanNuke's viewers colour their like."""
+CLASS_COLORS = ((255, 255, 0), (0, 255, 0), (255, 0, 0), (0, 176, 255))
+"""Other, Inflammatory, Epithelial, Spindle: as viewers colour their like, but spindle cells in a
+blue that stands out from haematoxylin."""
 
 KNOWN_DATA = {
     "consep": DataInfo(

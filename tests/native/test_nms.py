@@ -58,6 +58,16 @@ def test_the_order_of_distinct_scores_does_not_matter(case: Boxes, seed: int) ->
     np.testing.assert_array_equal(shuffle[again], kept)
 
 
+def test_a_threshold_is_compared_in_double_precision_as_torchvision_does() -> None:
+    boxes = np.array([[0, 0, 10, 1], [0, 0, 3, 1]], np.float32)
+    scores = np.array([0.9, 0.8], np.float32)
+    # float32(3) / float32(10) is a little more than 0.3.
+    assert nms(boxes, scores, 0.3).tolist() == [0]
+    torch = pytest.importorskip("torch")
+    ops = pytest.importorskip("torchvision.ops")
+    assert ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), 0.3).tolist() == [0]
+
+
 def test_only_more_than_the_threshold_suppresses() -> None:
     boxes = np.array([[0, 0, 4, 4], [0, 0, 4, 2]], np.float32)
     scores = np.array([0.9, 0.8], np.float32)

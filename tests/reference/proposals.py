@@ -70,5 +70,6 @@ def nms(
         inter = side[:, 0] * side[:, 1]
         with np.errstate(invalid="ignore", divide="ignore"):
             iou = inter / (area[i] + area - inter)
-        alive[(iou > iou_threshold) & (group == group[i])] = False
+        # In double precision, as torchvision compares: 0.3 is below the nearest float32.
+        alive[(iou.astype(np.float64) > iou_threshold) & (group == group[i])] = False
     return np.array(kept, np.int64)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,13 @@ import torch
 from reference.tiny import TINY, disc_image, generator
 from torch import Tensor
 
+from nuhtc.training import boxes
+from nuhtc.training import objective as objective_module
 from nuhtc.training.augment import AugmentSettings
 from nuhtc.training.network import NuHTC
 from nuhtc.training.objective import Objective, ObjectiveSettings
+from nuhtc.training.rpn import DELTA_STDS
+from nuhtc.training.targets import SampledRegions, crop_masks, sample_regions
 from nuhtc.training.tiles import UNTYPED, RandomTiles, TileTargets, make_targets
 
 SIDE = 96
@@ -106,7 +111,80 @@ def test_one_tile_without_nuclei_anywhere_in_the_batch(place: int) -> None:
     assert losses["mask"] > 0
 
 
-def test_classes_beyond_the_sample_are_never_looked_up() -> None:
+def test_right_answers_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An RPN that knows the truth, and stages that leave its boxes where they are."""
+    instances = np.zeros((SIDE, SIDE), np.int32)
+    instances[10:34, 8:30], instances[60:80, 50:86] = 1, 2
+    tile = make_targets(np.zeros((SIDE, SIDE, 3), np.uint8), instances, np.array([0, 0, 1]))
+    what = objective()
+    rpn = what.network.rpn
+
+    def know(maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        logits, deltas = [], []
+        for level, x in enumerate(maps):
+            height, width = x.shape[-2:]
+            anchors = rpn.anchors(level, height, width, x)
+            overlap = boxes.iou(anchors, tile.boxes)
+            best = overlap.argmax(dim=1)
+            # For either nucleus some anchor fits better than 0.5 and is a positive.
+            right = boxes.encode(anchors, tile.boxes[best], DELTA_STDS)
+            sure = torch.where(overlap.amax(dim=1) > 0.5, 30.0, -30.0)
+            logits.append(sure.reshape(1, height, width, 3).permute(0, 3, 1, 2))
+            deltas.append(right.reshape(1, height, width, 12).permute(0, 3, 1, 2))
+        return logits, deltas
+
+    monkeypatch.setattr(rpn, "forward", know)
+    with torch.no_grad():
+        for stage in what.network.stages:
+            stage.deltas.weight.zero_()
+    losses = {k: float(v.detach()) for k, v in what([tile], generator()).items()}
+    for name in ("rpn_class", "rpn_box", "box_1", "box_2", "box_3"):
+        assert losses[name] == pytest.approx(0, abs=1e-6), name
+    assert losses["object_1"] > 0, "nothing was left out"
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_each_mask_is_asked_for_at_its_own_nucleus(
+    monkeypatch: pytest.MonkeyPatch, scale: int
+) -> None:
+    asked: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def crop(instances: Tensor, number: Tensor, tile: Tensor, corners: Tensor) -> Tensor:
+        asked.append((number, tile, corners))
+        return crop_masks(instances, number, tile, corners)
+
+    monkeypatch.setattr(objective_module, "crop_masks", crop)
+    torch.manual_seed(0)
+    network = replace(TINY, network=replace(TINY.network, input_scale=scale)).build(2)
+    batch = [tiles(1)[0], empty(), tiles(2)[1]]
+    check_finite(*follow(Objective(network, TINY.objective).train(), batch))
+    ((number, tile, corners),) = asked
+    assert set(tile.tolist()) == {0, 2}
+    for n, t, region in zip(number.tolist(), tile.tolist(), corners, strict=True):
+        nucleus = batch[t].boxes[n - 1]
+        assert float(boxes.iou(region[None], nucleus[None])) >= TINY.objective.stage_thresholds[-1]
+
+
+def test_stages_hand_on_what_they_found_and_not_the_truth(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[list[int]] = []
+    left: list[list[int]] = []
+
+    def pick(proposals: list[Tensor], *more: Any) -> SampledRegions:
+        picked = sample_regions(proposals, *more)
+        found = picked.regions[~picked.is_truth, 0].long()
+        given.append([len(p) for p in proposals])
+        left.append(torch.bincount(found, minlength=len(proposals)).tolist())
+        return picked
+
+    monkeypatch.setattr(objective_module, "sample_regions", pick)
+    follow(objective(), [*tiles(2), empty()])
+    assert len(given) == 4, "three stages and the mask"
+    assert given[1:] == left[:-1]
+
+
+def test_samples_smaller_than_the_number_of_nuclei() -> None:
     few = replace(TINY.objective, stage_samples=4, mask_samples=1, rpn_samples=2)
     check_finite(*follow(objective(few), tiles(2)))
 

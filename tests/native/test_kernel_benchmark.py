@@ -1,0 +1,29 @@
+"""The kernels' benchmark runs, and what it prints can be read by a program."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "kernels.py"
+
+
+def test_a_tiny_run_prints_every_kernel_beside_its_rival() -> None:
+    pytest.importorskip("contourpy")
+    answer = subprocess.run(
+        [sys.executable, SCRIPT, "--tiny", "--json", "--repeat", "1"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    timings = json.loads(answer.stdout)
+    assert [each["kernel"] for each in timings] == [
+        "trace_masks",
+        "watershed_boxes",
+        "nms",
+        "resolve_borders",
+    ]
+    assert all(each["seconds"] > 0 and each["rival_seconds"] > 0 for each in timings)
+    assert timings[3]["items"] > 100, "some nuclei are seen by more than one tile"
