@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from nuhtc.runtime.bundle import Bundle, default_bundle, load_bundle
 from nuhtc.runtime.detections import Engine
 from nuhtc.runtime.engine import open_engine
