@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from nuhtc.export.graphs import export_graphs, store_half
@@ -25,8 +26,14 @@ RESEARCH = "research use only, following from the licences of the training data"
 
 
 def write_bundle(
-    network: NuHTC, preset: Preset, info: CheckpointInfo, folder: Path, *, storage: str
-) -> Bundle:
+    network: NuHTC,
+    preset: Preset,
+    info: CheckpointInfo,
+    folder: Path,
+    *,
+    storage: str,
+    accept: Callable[[Bundle], bool] = lambda bundle: True,
+) -> Bundle | None:
     """Export a network and describe it.
 
     Parameters
@@ -39,6 +46,13 @@ def write_bundle(
         Where the bundle goes; an older bundle there is replaced, anything else is refused.
     storage
         ``float16`` or ``float32``: how weights are stored. Arithmetic is float32.
+    accept
+        Looks at the finished bundle before it is put in place.
+
+    Returns
+    -------
+    Bundle or None
+        None where ``accept`` said no: then ``folder`` is as it was before.
 
     Raises
     ------
@@ -61,6 +75,8 @@ def write_bundle(
                 store_half(work / name)
         card = make_card(preset, info, storage, work)
         (work / "card.json").write_bytes(card.to_json())
+        if not accept(load_bundle(work)):
+            return None
         work.chmod(0o755)
         if folder.exists():
             shutil.rmtree(folder)

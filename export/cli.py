@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from nuhtc.export.bundle import write_bundle
 from nuhtc.export.parity import LIMITS, Difference, compare
+from nuhtc.runtime.bundle import Bundle
 from nuhtc.runtime.errors import NuhtcError, SlideError
 from nuhtc.training.checkpoint import load_network
 from nuhtc.training.errors import TrainingError
@@ -124,21 +125,32 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.tiles is None
             else read_tiles(arguments.tiles, preset.tile)
         )
-        bundle = write_bundle(network, preset, info, arguments.out, storage=arguments.storage)
-        differences = compare(network, bundle, preset.inference, tiles, limits)
+
+        def close_enough(bundle: Bundle) -> bool:
+            differences = compare(network, bundle, preset.inference, tiles, limits)
+            print(table(differences))
+            return all(difference.passes for difference in differences)
+
+        bundle = write_bundle(
+            network,
+            preset,
+            info,
+            arguments.out,
+            storage=arguments.storage,
+            accept=close_enough,
+        )
     except (NuhtcError, TrainingError) as error:
         print(f"nuhtc-export: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("nuhtc-export: stopped; nothing was written", file=sys.stderr)
         return 130
-    size = sum(item.size for item in bundle.card.files.values())
-    print(table(differences))
-    print(f"{bundle.folder}: {size / 1e6:.1f} MB, weights stored as {arguments.storage}")
-    if not all(d.passes for d in differences):
+    if bundle is None:
         print(
-            f"nuhtc-export: {bundle.folder} is too far from PyTorch; do not use it",
+            f"nuhtc-export: too far from PyTorch, so {arguments.out} was not written",
             file=sys.stderr,
         )
         return 1
+    size = sum(item.size for item in bundle.card.files.values())
+    print(f"{bundle.folder}: {size / 1e6:.1f} MB, weights stored as {arguments.storage}")
     return 0

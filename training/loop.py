@@ -273,8 +273,9 @@ class Run:
         """Keep the better of the last and the best average, with the figures of every data set."""
         quality = self._validate(progress)
         model = self.folder / "model.pt"
-        if quality is None:
+        if quality is None or not model.exists():
             checkpoint.save(model, replace(self.info, steps=self.step), self.average.weights)
+        if quality is None:
             return
         network, preset, info = checkpoint.load_network(model)
         network.to(self.device)

@@ -103,6 +103,7 @@ def test_too_far_from_pytorch(
     captured = capsys.readouterr()
     assert "TOO FAR" in captured.out
     assert len(captured.err.splitlines()) == 1 and "too far" in captured.err
+    assert not list(tmp_path.iterdir()), "what fails its proof is not left behind"
 
 
 def test_checkpoints_that_are_none(

@@ -56,6 +56,7 @@ def export_lite0(folder: Path) -> Exported:
             stage.classifier.bias[-2] += 3.0  # type: ignore[operator, union-attr, index]
     checkpoint.save(folder / "model.pt", INFO, network.state_dict())
     whole = write_bundle(network, LITE0, INFO, folder / "float32", storage="float32")
+    assert whole is not None
     half = folder / "float16"
     half.mkdir()
     for name in GRAPHS:
