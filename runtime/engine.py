@@ -70,6 +70,9 @@ class OnnxEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        # Each graph has its own threads, which by default spin for a while after a call and so
+        # take the cores from the next graph's: together the three took twice their sum.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         self._trunk = _session(bundle.path("trunk.onnx"), options)
         self._heads = _session(bundle.path("heads.onnx"), options)
         self._masks = _session(bundle.path("masks.onnx"), options)

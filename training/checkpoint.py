@@ -111,9 +111,13 @@ def read(path: Path) -> tuple[CheckpointInfo, dict[str, Any]]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # PyTorch raises many kinds over damaged bytes
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{path}: damaged, or no checkpoint ({reason})") from error
+        # Its own words are left out: they advise to let the file run code.
+        raise CheckpointError(
+            f"{path}: damaged, or no checkpoint written by nuhtc-train; give a model.pt"
+        ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: no checkpoint written by nuhtc-train")
     try:
