@@ -37,7 +37,7 @@ class ProposalSettings:
     """How proposals are chosen between trunk and heads; lengths in network-input pixels."""
 
     count: int
-    """RPN boxes kept for each tile"""
+    """RPN boxes kept for each tile of the card's size; larger tiles keep more, by area"""
     min_side: float
     """boxes with a side of this or less are dropped"""
     nms: float
@@ -57,7 +57,7 @@ class DetectionSettings:
     nms_per_class: bool
     """whether two classes may claim one nucleus, as published"""
     count: int
-    """most nuclei of a tile"""
+    """most nuclei of a tile of the card's size; larger tiles hold more, by area"""
     mask_threshold: float
     """least mask probability of a pixel inside"""
 

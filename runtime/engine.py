@@ -19,7 +19,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from nuhtc.native.proposals import nms, watershed_boxes
-from nuhtc.runtime.bundle import Bundle, Card
+from nuhtc.runtime.bundle import Bundle, Card, ProposalSettings
 from nuhtc.runtime.detections import Detections, Engine
 from nuhtc.runtime.errors import EngineError
 
@@ -101,10 +101,12 @@ class OnnxEngine:
             )
         if len(tiles) == 0:
             return []
+        card = _for_tile(card, tiles)
         value = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(tiles))
         trunk = _call(self._trunk, {"tiles": value})
         features = {key: trunk[key] for key in FEATURES}
-        proposals = self._propose(
+        proposals = _propose(
+            card.proposals,
             trunk["boxes"].numpy(),
             trunk["scores"].numpy(),
             trunk["levels"].numpy(),
@@ -121,25 +123,6 @@ class OnnxEngine:
             Detections(boxes / np.float32(card.input_scale), p[index], mask)
             for boxes, p, index, mask in zip(final, probabilities, chosen, masks, strict=True)
         ]
-
-    def _propose(
-        self,
-        boxes: NDArray[np.float32],
-        scores: NDArray[np.float32],
-        levels: NDArray[np.int64],
-        foreground: NDArray[np.float32],
-    ) -> list[NDArray[np.float32]]:
-        """Regions of each tile: watershed boxes, then the RPN's best."""
-        settings = self.card.proposals
-        height, width = (side * 4 for side in foreground.shape[-2:])
-        result = []
-        for tile, ranked, logits in zip(boxes, scores, foreground, strict=True):
-            wide = (tile[:, 2:] - tile[:, :2] > settings.min_side).all(axis=1)
-            candidates = tile[wide]
-            keep = nms(candidates, ranked[wide], settings.nms, levels[wide], settings.count)
-            watershed = watershed_boxes(logits, width, height, opening=settings.watershed_opening)
-            result.append(np.concatenate([watershed, candidates[keep]]))
-        return result
 
     def _heads_of(
         self, features: dict[str, Any], regions: Sequence[NDArray[np.float32]]
@@ -159,6 +142,25 @@ class OnnxEngine:
         answer = _call(self._masks, {**features, **_regions(boxes)})
         ends = np.cumsum([len(part) for part in boxes])[:-1]
         return np.split(answer["masks"].numpy(), ends)
+
+
+def _propose(
+    settings: ProposalSettings,
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    levels: NDArray[np.int64],
+    foreground: NDArray[np.float32],
+) -> list[NDArray[np.float32]]:
+    """Regions of each tile: watershed boxes, then the RPN's best."""
+    height, width = (side * 4 for side in foreground.shape[-2:])
+    result = []
+    for tile, ranked, logits in zip(boxes, scores, foreground, strict=True):
+        wide = (tile[:, 2:] - tile[:, :2] > settings.min_side).all(axis=1)
+        candidates = tile[wide]
+        keep = nms(candidates, ranked[wide], settings.nms, levels[wide], settings.count)
+        watershed = watershed_boxes(logits, width, height, opening=settings.watershed_opening)
+        result.append(np.concatenate([watershed, candidates[keep]]))
+    return result
 
 
 def select_detections(
@@ -187,6 +189,18 @@ def select_detections(
     groups = probabilities[index].argmax(axis=1) if settings.nms_per_class else None
     keep = nms(boxes[index], best[index], settings.nms, groups, settings.count)
     return index[keep]
+
+
+def _for_tile(card: Card, tiles: NDArray[np.uint8]) -> Card:
+    """The card with its counts, which are for a tile of the card's size, raised for larger ones."""
+    share = tiles.shape[1] * tiles.shape[2] / card.tile**2
+    if share <= 1:
+        return card
+    return replace(
+        card,
+        proposals=replace(card.proposals, count=round(card.proposals.count * share)),
+        detection=replace(card.detection, count=round(card.detection.count * share)),
+    )
 
 
 def with_score(card: Card, score: float) -> Card:
