@@ -34,16 +34,19 @@ HALF_STORAGE_FROM = 256
 class TrunkGraph(nn.Module):
     """Tiles to everything that depends on the tile alone."""
 
-    def __init__(self, network: NuHTC, per_level: int) -> None:
+    def __init__(self, network: NuHTC, per_level: int, tile: int) -> None:
         super().__init__()
         self.network = network
         self.per_level = per_level
+        self.tile = tile
 
     def forward(self, tiles: Tensor) -> tuple[Tensor, ...]:
         """The outputs TRUNK_OUTPUTS of uint8 tiles (B, H, W, 3)."""
         output = self.network.trunk(self.network.prepare(tiles))
+        # The count is for a tile of the preset's size; larger tiles give more, by area.
+        share = tiles.shape[1] * tiles.shape[2] // self.tile**2
         boxes, scores, levels = self.network.rpn.candidates(
-            output.rpn_logits, output.rpn_deltas, self.per_level
+            output.rpn_logits, output.rpn_deltas, self.per_level * torch.sym_max(1, share)
         )
         return (boxes, scores, levels, output.foreground[:, 0], *output.features)
 
@@ -108,12 +111,12 @@ def export_graphs(network: NuHTC, folder: Path, *, per_level: int, tile: int) ->
     folder
         An existing folder.
     per_level
-        RPN boxes of each level that the trunk gives.
+        RPN boxes of each level that the trunk gives for a tile of side ``tile``.
     tile
-        Side of the example tile in pixels.
+        Side of a tile in pixels; larger ones give more boxes, by area.
     """
     tiles = torch.zeros(2, tile, tile, 3, dtype=torch.uint8)
-    trunk = TrunkGraph(network, per_level)
+    trunk = TrunkGraph(network, per_level, tile)
     with torch.no_grad():
         features = trunk(tiles)[4:]
     batch = torch.export.Dim("batch", min=1, max=4096)

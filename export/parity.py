@@ -84,7 +84,7 @@ def compare(
     }
     with torch.no_grad():
         given = torch.from_numpy(tiles)
-        trunk = TrunkGraph(network, settings.proposals_per_level)(given)
+        trunk = TrunkGraph(network, settings.proposals_per_level, bundle.card.tile)(given)
         expected = dict(zip(TRUNK_OUTPUTS, (x.numpy() for x in trunk), strict=True))
         output = network.trunk(network.prepare(given))
         regions = regions_of(propose(network, output, settings), given.device)

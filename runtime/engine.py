@@ -101,7 +101,7 @@ class OnnxEngine:
             )
         if len(tiles) == 0:
             return []
-        card = _for_tile(card, tiles)
+        card = card_for_tile(card, tiles.shape[2], tiles.shape[1])
         value = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(tiles))
         trunk = _call(self._trunk, {"tiles": value})
         features = {key: trunk[key] for key in FEATURES}
@@ -191,9 +191,9 @@ def select_detections(
     return index[keep]
 
 
-def _for_tile(card: Card, tiles: NDArray[np.uint8]) -> Card:
+def card_for_tile(card: Card, width: int, height: int) -> Card:
     """The card with its counts, which are for a tile of the card's size, raised for larger ones."""
-    share = tiles.shape[1] * tiles.shape[2] / card.tile**2
+    share = width * height / card.tile**2
     if share <= 1:
         return card
     return replace(

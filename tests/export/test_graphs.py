@@ -97,7 +97,8 @@ def test_a_trunk_for_any_size_and_batch(
 ) -> None:
     tiles = tiles_of(batch, height, width)
     found = run(exported.float32, "trunk.onnx", {"tiles": tiles})
-    graph = TrunkGraph(exported.network, exported.preset.inference.proposals_per_level)
+    preset = exported.preset
+    graph = TrunkGraph(exported.network, preset.inference.proposals_per_level, preset.tile)
     with torch.no_grad():
         answers = graph(torch.from_numpy(tiles))
     expected = dict(zip(TRUNK_OUTPUTS, (x.numpy() for x in answers), strict=True))

@@ -16,6 +16,7 @@ from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.engine import (
     ENGINES,
     OnnxEngine,
+    card_for_tile,
     open_engine,
     select_detections,
     with_score,
@@ -268,3 +269,15 @@ class TestRealBundle:
         for answer in open_engine(strict, threads=1).run(exported.tiles):
             assert answer.boxes.shape == (0, 4) and answer.probabilities.shape == (0, 3)
             assert answer.masks.shape == (0, 28, 28)
+
+
+def test_larger_tiles_hold_more_by_area(toy: Bundle) -> None:
+    card = toy.card
+    small = card_for_tile(card, card.tile // 2, card.tile)
+    assert (small.proposals.count, small.detection.count) == (
+        card.proposals.count,
+        card.detection.count,
+    )
+    large = card_for_tile(card, 2 * card.tile, 3 * card.tile)
+    assert large.proposals.count == 6 * card.proposals.count
+    assert large.detection.count == 6 * card.detection.count
