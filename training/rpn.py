@@ -79,7 +79,7 @@ class RegionProposalHead(nn.Module):
         return flat, by_anchor.flatten(1, 3)
 
     def candidates(
-        self, logits: Sequence[Tensor], deltas: Sequence[Tensor], per_level: int
+        self, logits: Sequence[Tensor], deltas: Sequence[Tensor], per_level: int | torch.SymInt
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The best boxes of each level, before non-maximum suppression.
 
