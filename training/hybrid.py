@@ -92,7 +92,8 @@ class HybridFeatures(nn.Module):
 
     def semantic(self, features: Features, regions: Tensor) -> Tensor:
         """The semantic part alone: (R, C, semantic_size, semantic_size)."""
-        sampling = 0 if self.semantic_size > self.size or self.sampling == 0 else self.sampling
+        # As published, a finer crop adapts its sampling, then is pooled to the region's size.
+        sampling = 0 if self.semantic_size > self.size else self.sampling
         return align_regions(features.semantic, regions, 4, self.semantic_size, sampling)
 
     def forward(self, features: Features, regions: Tensor) -> Tensor:

@@ -198,15 +198,13 @@ def validate(
 
 
 def summarise(results: Sequence[ImageResult]) -> dict[str, float]:
-    """Means over pictures, rounded to 4 decimals."""
+    """Means over pictures, rounded to 4 decimals; no class accuracy where no class is annotated."""
     typed = sum(result.typed for result in results)
-    return {
-        "images": len(results),
-        "pq": round(float(np.mean([result.quality.pq for result in results])), 4),
-        "dq": round(float(np.mean([result.quality.dq for result in results])), 4),
-        "sq": round(float(np.mean([result.quality.sq for result in results])), 4),
-        "dice": round(float(np.mean([result.quality.dice for result in results])), 4),
-        "class_accuracy_of_matched": (
-            round(sum(result.right_class for result in results) / typed, 4) if typed else -1.0
-        ),
-    }
+    summary: dict[str, float] = {"images": len(results)}
+    for name in ("pq", "dq", "sq", "dice"):
+        mean = float(np.mean([getattr(result.quality, name) for result in results]))
+        summary[name] = round(mean, 4)
+    if typed:
+        right = sum(result.right_class for result in results)
+        summary["class_accuracy_of_matched"] = round(right / typed, 4)
+    return summary
