@@ -18,11 +18,12 @@ from nuhtc.runtime.bundle import (
     load_bundle,
 )
 from nuhtc.runtime.errors import OutputError
-from nuhtc.training.checkpoint import CheckpointInfo
+from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import Preset
 
 RESEARCH = "research use only, following from the licences of the training data"
+UNKNOWN = "unknown, since the training data is not stated; ask whoever trained it"
 
 
 def write_bundle(
@@ -96,6 +97,7 @@ def _replaceable(folder: Path) -> bool:
 def make_card(preset: Preset, info: CheckpointInfo, storage: str, folder: Path) -> Card:
     """The card of a network whose graphs lie in ``folder``."""
     inference, network = preset.inference, preset.network
+    stated = info.data and all(item.licence != "unknown" for item in info.data)
     return Card(
         name="-".join([preset.name, *(item.name.split()[0].lower() for item in info.data)]),
         preset=preset.name,
@@ -121,7 +123,7 @@ def make_card(preset: Preset, info: CheckpointInfo, storage: str, folder: Path) 
             count=inference.max_detections,
             mask_threshold=inference.mask_threshold,
         ),
-        licence=RESEARCH,
+        licence=RESEARCH if stated else UNKNOWN,
         data=tuple(DataSource(item.name, item.licence, item.source) for item in info.data),
         metrics={name: dict(values) for name, values in info.metrics},
         files={name: file_digest(folder / name) for name in GRAPHS},

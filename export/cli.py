@@ -15,8 +15,11 @@ from nuhtc.export.bundle import write_bundle
 from nuhtc.export.parity import LIMITS, Difference, compare
 from nuhtc.runtime.bundle import Bundle
 from nuhtc.runtime.errors import NuhtcError, SlideError
-from nuhtc.training.checkpoint import load_network
+from nuhtc.training.any_checkpoint import open_checkpoint, parse_classes
 from nuhtc.training.errors import TrainingError
+from nuhtc.training.info import ClassInfo
+from nuhtc.training.presets import PRESETS
+from nuhtc.training.published import PRESET
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,8 +29,22 @@ def parser() -> argparse.ArgumentParser:
         description="Turn a checkpoint into a bundle (trunk.onnx, heads.onnx, masks.onnx and "
         "card.json), then run both and report how far they are apart.",
     )
-    result.add_argument("checkpoint", type=Path, help="model.pt of nuhtc-train")
+    result.add_argument(
+        "checkpoint", type=Path, help="model.pt of nuhtc-train, or a published checkpoint (.pth)"
+    )
     result.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="a folder")
+    result.add_argument(
+        "--preset",
+        choices=sorted(PRESETS),
+        help="what the checkpoint must be for (default: what it is for; published ones are for "
+        f"{PRESET.name})",
+    )
+    result.add_argument(
+        "--classes",
+        type=_classes,
+        metavar="NAME[=#RRGGBB],...",
+        help="names and colours of the classes, in order (default: the checkpoint's own)",
+    )
     result.add_argument(
         "--storage",
         choices=("float16", "float32"),
@@ -42,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     )
     for name, metavar, meaning in (
         ("feature", "SD", "of features, in standard deviations of each output"),
-        ("box", "PX", "of boxes, in network-input pixels"),
+        ("box", "PX", "of boxes, in tile pixels"),
         ("probability", "P", "of scores, classes and masks"),
     ):
         field = {"feature": "features", "box": "boxes", "probability": "probabilities"}[name]
@@ -56,6 +73,13 @@ def parser() -> argparse.ArgumentParser:
         )
     result.add_argument("--version", action="version", version=f"nuhtc {version('nuhtc')}")
     return result
+
+
+def _classes(text: str) -> tuple[ClassInfo, ...]:
+    try:
+        return parse_classes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def example_tiles(side: int) -> NDArray[np.uint8]:
@@ -119,7 +143,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     limits = dataclasses.replace(LIMITS[arguments.storage], **wanted)
     try:
-        network, preset, info = load_network(arguments.checkpoint)
+        network, preset, info = open_checkpoint(
+            arguments.checkpoint, preset=arguments.preset, classes=arguments.classes
+        )
         tiles = (
             example_tiles(preset.tile)
             if arguments.tiles is None

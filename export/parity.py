@@ -22,7 +22,7 @@ class Limits:
     features: float
     """of features and foreground, in standard deviations of the output"""
     boxes: float
-    """of boxes, in network-input pixels"""
+    """of boxes, in tile pixels"""
     probabilities: float
     """of scores, class and mask probabilities"""
 
@@ -103,6 +103,7 @@ def compare(
         sessions["masks.onnx"],
         {**inputs, "regions": boxes[best].numpy(), "region_tile": region_tile[best].numpy()},
     )
+    scale = np.float32(network.settings.input_scale)
     result = [
         _difference(f"trunk.{name}", expected[name], found[name], limits.features, relative=True)
         for name in (*FEATURES, "foreground")
@@ -112,7 +113,7 @@ def compare(
         _difference("trunk.scores", expected["scores"], found["scores"], limits.probabilities)
     )
     result += [
-        _difference("heads.boxes", boxes.numpy(), found_heads["boxes"], limits.boxes),
+        _difference("heads.boxes", boxes.numpy() / scale, found_heads["boxes"] / scale, limits.boxes),
         _difference(
             "heads.probabilities",
             probabilities.numpy(),

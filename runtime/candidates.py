@@ -31,7 +31,7 @@ class Candidates:
     bbox
         int32 (N, 4): x0, y0, x1, y1 of the ring.
     label
-        uint8 (N,): the most probable class.
+        uint8 (N,): the class it was found as.
     score
         float32 (N,): that class's probability.
     probabilities
@@ -155,7 +155,7 @@ def trace_tile(
         )
     if len(detections) == 0:
         return Candidates.empty(probabilities.shape[1])
-    score = probabilities.max(axis=1)
+    score = detections.scores
     sure = np.flatnonzero(score >= np.float32(min_score))
     x, y = grid.origin(row, col)
     coords, offsets, area, centroid, bbox = trace_masks(
@@ -172,7 +172,7 @@ def trace_tile(
         area=area.astype(np.int64),
         centroid=centroid.astype(np.float64) + np.array([x, y]),
         bbox=bbox,
-        label=probabilities[sure].argmax(axis=1).astype(np.uint8),
+        label=detections.labels[sure].astype(np.uint8),
         score=score[sure],
         probabilities=probabilities[sure],
         tile=np.full(len(sure), row * grid.cols + col, np.int32),

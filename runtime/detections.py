@@ -16,17 +16,31 @@ class Detections:
     boxes
         float32 (N, 4): x0, y0, x1, y1 in tile pixels.
     probabilities
-        float32 (N, C): the probability of every class; the largest is the nucleus's score.
+        float32 (N, C): the probability of every class.
     masks
         float32 (N, S, S): mask probabilities sampled inside the box, S = 28 in NuHTC.
+    claims
+        int64 (N,): the class that each was found as, which need not be the most probable one
+        where two classes may claim the same nucleus; None: the most probable.
     """
 
     boxes: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     masks: NDArray[np.float32]
+    claims: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The class of each nucleus, int64 (N,)."""
+        return self.probabilities.argmax(axis=1) if self.claims is None else self.claims
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """The probability of that class, float32 (N,)."""
+        return self.probabilities[np.arange(len(self)), self.labels]
 
 
 class Engine(Protocol):

@@ -105,7 +105,7 @@ class OnnxEngine:
         value = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(tiles))
         trunk = _call(self._trunk, {"tiles": value})
         features = {key: trunk[key] for key in FEATURES}
-        proposals = _propose(
+        proposals = propose(
             card.proposals,
             trunk["boxes"].numpy(),
             trunk["scores"].numpy(),
@@ -117,11 +117,13 @@ class OnnxEngine:
             select_detections(boxes, p, card)
             for boxes, p in zip(corners, probabilities, strict=True)
         ]
-        final = [boxes[index] for boxes, index in zip(corners, chosen, strict=True)]
+        final = [boxes[index] for boxes, (index, _) in zip(corners, chosen, strict=True)]
         masks = self._masks_of(features, final)
         return [
-            Detections(boxes / np.float32(card.input_scale), p[index], mask)
-            for boxes, p, index, mask in zip(final, probabilities, chosen, masks, strict=True)
+            Detections(boxes / np.float32(card.input_scale), p[index], mask, labels)
+            for boxes, p, (index, labels), mask in zip(
+                final, probabilities, chosen, masks, strict=True
+            )
         ]
 
     def _heads_of(
@@ -144,14 +146,27 @@ class OnnxEngine:
         return np.split(answer["masks"].numpy(), ends)
 
 
-def _propose(
+def propose(
     settings: ProposalSettings,
     boxes: NDArray[np.float32],
     scores: NDArray[np.float32],
     levels: NDArray[np.int64],
     foreground: NDArray[np.float32],
 ) -> list[NDArray[np.float32]]:
-    """Regions of each tile: watershed boxes, then the RPN's best."""
+    """Regions of each tile: watershed boxes, then the RPN's best.
+
+    Parameters
+    ----------
+    settings
+        Thresholds and counts.
+    boxes, scores, levels, foreground
+        What the trunk gave for B tiles: (B, K, 4), (B, K), (K,) and (B, H / 4, W / 4).
+
+    Returns
+    -------
+    list of arrays
+        For each tile float32 (N, 4), xyxy in network-input pixels.
+    """
     height, width = (side * 4 for side in foreground.shape[-2:])
     result = []
     for tile, ranked, logits in zip(boxes, scores, foreground, strict=True):
@@ -165,8 +180,8 @@ def _propose(
 
 def select_detections(
     boxes: NDArray[np.float32], probabilities: NDArray[np.float32], card: Card
-) -> NDArray[np.int64]:
-    """Which regions of one tile are nuclei, best first.
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which regions of one tile are nuclei, and of which class, best first.
 
     Parameters
     ----------
@@ -175,20 +190,28 @@ def select_detections(
     probabilities
         float32 (R, C).
     card
-        Thresholds. With ``nms_per_class`` a region counts with its best class only; a
-        nucleus has one class in every output.
+        Thresholds. With ``nms_per_class``, as published, a region counts once for every
+        class that is probable enough; otherwise once, with its best class.
 
     Returns
     -------
-    int64 (N,)
-        Indices into ``boxes``.
+    regions, labels
+        int64 (N,): index into ``boxes``, and class.
     """
     settings = card.detection
-    best = probabilities.max(axis=1, initial=0.0)
-    index = np.nonzero(best > settings.score)[0]
-    groups = probabilities[index].argmax(axis=1) if settings.nms_per_class else None
-    keep = nms(boxes[index], best[index], settings.nms, groups, settings.count)
-    return index[keep]
+    if settings.nms_per_class:
+        regions, labels = np.nonzero(probabilities > settings.score)
+    else:
+        regions = np.flatnonzero(probabilities.max(axis=1, initial=0.0) > settings.score)
+        labels = probabilities[regions].argmax(axis=1)
+    keep = nms(
+        boxes[regions],
+        probabilities[regions, labels],
+        settings.nms,
+        labels if settings.nms_per_class else None,
+        settings.count,
+    )
+    return regions[keep], labels[keep]
 
 
 def card_for_tile(card: Card, width: int, height: int) -> Card:

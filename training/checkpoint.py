@@ -6,7 +6,7 @@ besides.
 """
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,42 +14,12 @@ import torch
 from torch import Tensor
 
 from nuhtc.training.errors import CheckpointError
+from nuhtc.training.info import CheckpointInfo, ClassInfo, DataInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import PRESETS, Preset
 
 FORMAT = "nuhtc-checkpoint"
 VERSION = 1
-
-
-@dataclass(frozen=True)
-class ClassInfo:
-    """A class of nuclei."""
-
-    name: str
-    color: tuple[int, int, int]
-    """RGB, 0 to 255"""
-
-
-@dataclass(frozen=True)
-class DataInfo:
-    """A data set that weights were trained on."""
-
-    name: str
-    licence: str
-    source: str
-    """Whom to cite."""
-
-
-@dataclass(frozen=True)
-class CheckpointInfo:
-    """What the weights are."""
-
-    preset: str
-    classes: tuple[ClassInfo, ...]
-    data: tuple[DataInfo, ...] = ()
-    metrics: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = ()
-    """For each data set's held-out pictures, (measure, value) pairs."""
-    steps: int = 0
 
 
 def save(path: Path, info: CheckpointInfo, weights: dict[str, Tensor], **more: Any) -> None:

@@ -1,124 +1,135 @@
-"""``nuhtc-train``: train a preset on folders of annotated pictures."""
+"""``nuhtc-train``: train a preset on data sets of annotated pictures."""
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
-from nuhtc.training import checkpoint, datasets
-from nuhtc.training.augment import AugmentSettings
-from nuhtc.training.backbone import EfficientNetLite0
-from nuhtc.training.checkpoint import CheckpointInfo, ClassInfo, DataInfo
-from nuhtc.training.datasets import AnnotatedImage
-from nuhtc.training.errors import DataError, TrainingError
-from nuhtc.training.loop import Run, TrainingData, TrainSettings
+from nuhtc.training import checkpoint
+from nuhtc.training.data.selection import Selection, select
+from nuhtc.training.errors import TrainingError
+from nuhtc.training.imagenet import load_imagenet
+from nuhtc.training.info import CheckpointInfo
+from nuhtc.training.initial import initialise
+from nuhtc.training.loop import PRECISIONS, Run, RunSettings
 from nuhtc.training.network import NuHTC
-from nuhtc.training.presets import PRESETS
+from nuhtc.training.presets import PRESETS, Preset
+from nuhtc.training.processes import Processes, own_device, processes
+from nuhtc.training.recipe import Recipe
 
-CLASS_COLORS = ((255, 255, 0), (0, 255, 0), (255, 0, 0), (0, 176, 255))
-"""Other, Inflammatory, Epithelial, Spindle: as viewers colour their like, but spindle cells in a
-blue that stands out from haematoxylin."""
-
-KNOWN_DATA = {
-    "consep": DataInfo(
-        "CoNSeP",
-        "no explicit licence; research use only",
-        "Graham et al., HoVer-Net, Medical Image Analysis 58, 2019",
-    ),
-    "monuseg": DataInfo(
-        "MoNuSeg 2018",
-        "CC BY-NC-SA 4.0",
-        "Kumar et al., IEEE Transactions on Medical Imaging 36, 2017",
-    ),
-    "tnbc": DataInfo(
-        "TNBC",
-        "CC BY 4.0",
-        "Naylor et al., IEEE Transactions on Medical Imaging 38, 2019",
-    ),
-}
-
-DEFAULTS = TrainSettings()
+DEFAULTS = RunSettings()
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
         prog="nuhtc-train",
-        description="Train a network on folders of annotated pictures (images/*.png with "
-        "labels/*.npz of the same names). A run that was stopped continues from --out.",
+        description="Train a network on annotated pictures: PanNuke, CoNSeP, CoNIC, COCO "
+        "instance files, or folders of images/*.png with labels/*.npz. A run that was stopped "
+        "continues from --out. Several GPUs: torchrun --nproc-per-node=4 -m "
+        "nuhtc.training.cli, then the same options.",
     )
-    result.add_argument("--preset", choices=sorted(PRESETS), default="lite0")
-    result.add_argument(
+    data = result.add_argument_group("data")
+    data.add_argument(
         "--data",
         type=Path,
         nargs="+",
         required=True,
-        metavar="DIR",
+        metavar="PATH",
         help="data sets; validation PQ is followed on the first",
     )
-    result.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's folder")
-    result.add_argument("--steps", type=int, default=DEFAULTS.steps, help="batches to train")
-    result.add_argument("--batch", type=int, default=DEFAULTS.batch, help="tiles per batch")
-    result.add_argument("--learning-rate", type=float, default=DEFAULTS.learning_rate)
-    result.add_argument("--seed", type=int, default=DEFAULTS.seed)
-    result.add_argument(
-        "--validate-every", type=int, default=DEFAULTS.validate_every, metavar="STEPS"
+    data.add_argument(
+        "--untyped-data",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="PATH",
+        help="data sets of which only the outlines are used",
     )
-    result.add_argument("--save-every", type=int, default=DEFAULTS.save_every, metavar="STEPS")
-    result.add_argument(
-        "--workers", type=int, default=DEFAULTS.workers, help="processes that prepare tiles"
+    data.add_argument(
+        "--validation",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="PATH",
+        help="data sets to measure on; default: some pictures of each data set are held out",
     )
-    result.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes a GPU if any"
+    data.add_argument("--workers", type=int, default=DEFAULTS.workers, help="processes for tiles")
+
+    what = result.add_argument_group("what is trained, from where")
+    what.add_argument("--preset", choices=sorted(PRESETS), default="lite0")
+    what.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's folder")
+    start = what.add_mutually_exclusive_group()
+    start.add_argument(
+        "--init-from",
+        type=Path,
+        metavar="FILE",
+        help="start from the weights of a model.pt or of a published .pth",
     )
-    result.add_argument("--no-imagenet", action="store_true", help="start from random weights")
+    start.add_argument(
+        "--no-imagenet",
+        action="store_true",
+        help="start from random weights (and so freeze nothing)",
+    )
+
+    how = result.add_argument_group("how; the preset's recipe where nothing is given")
+    length = how.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, help="batches to train")
+    length.add_argument("--epochs", type=int, help="the same in rounds through the data")
+    how.add_argument("--batch", type=int, help="tiles of a step, over all GPUs")
+    how.add_argument("--learning-rate", type=float)
+    how.add_argument("--warmup", type=int, metavar="STEPS")
+    how.add_argument("--ema-decay", type=float, help="of the average of the weights")
+    how.add_argument("--seed", type=int, default=DEFAULTS.seed)
+    how.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    how.add_argument(
+        "--precision",
+        choices=sorted(PRECISIONS),
+        help="of matrix products (default: bfloat16 on a GPU, else float32)",
+    )
+
+    watch = result.add_argument_group("watching it")
+    watch.add_argument(
+        "--validate-every", type=int, metavar="STEPS", help="default: ten times in a run"
+    )
+    watch.add_argument("--save-every", type=int, default=DEFAULTS.save_every, metavar="STEPS")
+    watch.add_argument("--wandb", action="store_true", help="log to Weights & Biases too")
     result.add_argument("--version", action="version", version=f"nuhtc {version('nuhtc')}")
     return result
 
 
-def read_data(roots: Sequence[Path], classes: int) -> TrainingData:
-    """Read every data set, split into training and held-out pictures.
-
-    Raises
-    ------
-    DataError
-        A folder or file cannot be used.
-    """
-    train: dict[str, list[AnnotatedImage]] = {}
-    validation: dict[str, list[AnnotatedImage]] = {}
-    for root in roots:
-        files = datasets.find_images(root.resolve())
-        name = files[0].dataset
-        if name in train:
-            raise DataError(f"{root}: a data set named {name} was given already")
-        train[name] = datasets.load([f for f in files if not datasets.is_validation(f)], classes)
-        validation[name] = datasets.load([f for f in files if datasets.is_validation(f)], classes)
-        if not train[name]:
-            raise DataError(f"{root}: every picture is held out; nothing to train on")
-    # Typed pictures teach twice as much, so the first data set is drawn as often as the rest.
-    rest = max(1, len(train) - 1)
-    weights = {name: 1.0 if i == 0 else 1.0 / rest for i, name in enumerate(train)}
-    return TrainingData(train, validation, weights)
+def _check(command: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse values that make no sense."""
+    for name in ("steps", "epochs", "batch", "validate_every", "save_every"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            command.error(f"--{name.replace('_', '-')} must be 1 or more")
+    for name in ("workers", "warmup"):
+        value = getattr(arguments, name)
+        if value is not None and value < 0:
+            command.error(f"--{name} must be 0 or more")
+    for name in ("learning_rate", "ema_decay"):
+        value = getattr(arguments, name)
+        if value is not None and not 0 < value < 1:
+            command.error(f"--{name.replace('_', '-')} must be above 0 and below 1")
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        command.error("--device cuda: PyTorch sees no CUDA device here")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``nuhtc-train``; returns the exit code."""
     command = parser()
     arguments = command.parse_args(argv)
-    for name in ("steps", "batch", "validate_every", "save_every"):
-        if getattr(arguments, name) < 1:
-            command.error(f"--{name.replace('_', '-')} must be 1 or more")
-    if arguments.workers < 0:
-        command.error("--workers must be 0 or more")
-    if not 0 < arguments.learning_rate < 1:
-        command.error("--learning-rate must be above 0 and below 1")
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        command.error("--device cuda: PyTorch sees no CUDA device here")
+    _check(command, arguments)
     try:
-        _train(arguments)
+        device = own_device(arguments.device)
+        with processes(device) as group:
+            _train(arguments, device, group)
     except TrainingError as error:
         print(f"nuhtc-train: {error}", file=sys.stderr)
         return 1
@@ -131,66 +142,101 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _train(arguments: argparse.Namespace) -> None:
-    cuda = torch.cuda.is_available() and arguments.device != "cpu"
-    device = torch.device("cuda" if cuda else "cpu")
-    torch.manual_seed(arguments.seed)
-    preset = PRESETS[arguments.preset]
-    names = datasets.CONSEP_CLASSES
-    data = read_data(arguments.data, len(names))
-    info = CheckpointInfo(
-        preset=preset.name,
-        classes=tuple(ClassInfo(n, c) for n, c in zip(names, CLASS_COLORS, strict=True)),
-        data=tuple(KNOWN_DATA.get(n, DataInfo(n, "unknown", "unknown")) for n in data.train),
-    )
-    network = preset.build(len(names))
-    if not arguments.no_imagenet:
-        load_imagenet(network)
-    settings = TrainSettings(
-        steps=arguments.steps,
-        batch=arguments.batch,
-        learning_rate=arguments.learning_rate,
+def make_recipe(preset: Preset, arguments: argparse.Namespace) -> Recipe:
+    """The preset's recipe with what the command line changes of it."""
+    given = {
+        field: getattr(arguments, name)
+        for field, name in (
+            ("batch", "batch"),
+            ("learning_rate", "learning_rate"),
+            ("warmup", "warmup"),
+            ("ema", "ema_decay"),
+        )
+        if getattr(arguments, name) is not None
+    }
+    if arguments.no_imagenet:
+        # What was not learned before has to be learned now.
+        given["frozen_steps"] = 0
+    return replace(preset.recipe, **given)
+
+
+def make_settings(
+    recipe: Recipe, pictures: int, device: torch.device, arguments: argparse.Namespace
+) -> RunSettings:
+    """Length and bookkeeping of the run."""
+    epochs = arguments.epochs or (None if arguments.steps else recipe.epochs)
+    if epochs is not None:
+        steps = epochs * math.ceil(pictures / recipe.batch)
+    else:
+        steps = arguments.steps or recipe.steps or DEFAULTS.steps
+    return RunSettings(
+        steps=steps,
         seed=arguments.seed,
         workers=arguments.workers,
-        validate_every=arguments.validate_every,
+        validate_every=arguments.validate_every or max(1, math.ceil(steps / 10)),
         save_every=arguments.save_every,
+        precision=arguments.precision or ("bfloat16" if device.type == "cuda" else "float32"),
+        wandb=arguments.wandb,
     )
+
+
+def start_network(preset: Preset, classes: int, arguments: argparse.Namespace) -> NuHTC:
+    """The network with the weights that training starts from."""
+    network = preset.build(classes)
+    if (arguments.out / "last.pt").exists():
+        return network  # the run goes on with its own weights
+    if arguments.init_from is not None:
+        fresh = initialise(network, arguments.init_from, preset)
+        if fresh:
+            print(
+                f"nuhtc-train: {arguments.init_from} has other classes; these start afresh: "
+                + ", ".join(fresh),
+                file=sys.stderr,
+            )
+    elif not arguments.no_imagenet:
+        load_imagenet(network.backbone)
+    return network
+
+
+def _train(arguments: argparse.Namespace, device: torch.device, group: Processes) -> None:
+    torch.manual_seed(arguments.seed)
+    preset = PRESETS[arguments.preset]
+    chosen = select(arguments.data, arguments.untyped_data, arguments.validation)
+    network = start_network(preset, len(chosen.classes), arguments)
+    recipe = make_recipe(preset, arguments)
+    settings = make_settings(recipe, len(chosen.data), device, arguments)
     run = Run(
         preset,
-        info,
+        CheckpointInfo(preset.name, chosen.classes, chosen.infos),
         network,
+        recipe,
         settings,
-        AugmentSettings(),
-        data,
+        chosen.data,
         arguments.out,
         device,
+        group,
     )
-    counts = ", ".join(
-        f"{name} {len(data.train[name])}+{len(data.validation[name])}" for name in data.train
-    )
+    if group.first:
+        _announce(run, chosen)
+    run.train(progress=sys.stderr.isatty())
+    if group.first:
+        final, _ = checkpoint.read(arguments.out / "model.pt")
+        print(f"{arguments.out / 'model.pt'}: step {final.steps}")
+        for name, values in final.metrics:
+            print(f"  {name}: " + ", ".join(f"{key} {value:g}" for key, value in values))
+
+
+def _announce(run: Run, chosen: Selection) -> None:
+    """Say what is about to happen."""
+    settings = run.settings
+    several = f", {run.processes.count} processes" if run.processes.count > 1 else ""
     print(
-        f"{preset.name} on {device}: pictures for training + validation: {counts}; "
-        f"step {run.step} of {settings.steps}",
+        f"{run.preset.name} on {run.device} ({settings.precision}{several}), "
+        f"classes {', '.join(item.name for item in chosen.classes)}, "
+        f"step {run.step} of {settings.steps}, {run.recipe.batch} tiles each\n{chosen.table()}",
         file=sys.stderr,
     )
-    run.train(progress=sys.stderr.isatty())
-    final, _ = checkpoint.read(arguments.out / "model.pt")
-    print(f"{arguments.out / 'model.pt'}: step {final.steps}")
-    for name, values in final.metrics:
-        print(f"  {name}: " + ", ".join(f"{key} {value:g}" for key, value in values))
 
 
-def load_imagenet(network: NuHTC) -> None:
-    """Start the backbone from ImageNet weights.
-
-    Raises
-    ------
-    TrainingError
-        No package brings ImageNet weights for this backbone.
-    """
-    if not isinstance(network.backbone, EfficientNetLite0):
-        raise TrainingError(
-            f"no ImageNet weights for {type(network.backbone).__name__} come with a package; "
-            "give --no-imagenet to start from random ones"
-        )
-    network.backbone.load_imagenet()
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,10 +1,10 @@
 """The training loop: steps, averages, checkpoints.
 
-Step ``n`` depends on the seed, on ``n`` and on the weights alone, so a run that was
-killed continues from its last checkpoint as if nothing had happened.
+Step ``n`` depends on the seed, on ``n``, on the number of processes and on the weights
+alone, so a run that was killed continues from its last checkpoint as if nothing had
+happened.
 """
 
-import csv
 import math
 import time
 from collections.abc import Sequence
@@ -16,84 +16,39 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nuhtc.training import checkpoint
-from nuhtc.training.augment import AugmentSettings
-from nuhtc.training.checkpoint import CheckpointInfo
-from nuhtc.training.datasets import AnnotatedImage
+from nuhtc.training.average import Averaged
+from nuhtc.training.curves import plot_curves
+from nuhtc.training.data.images import Part, Pictures
+from nuhtc.training.data.selection import TrainingData
+from nuhtc.training.data.tiles import RandomTiles, TileTargets, batches
 from nuhtc.training.errors import CheckpointError, TrainingError
+from nuhtc.training.evaluation.validation import ImageResult, summarise, validate
+from nuhtc.training.info import CheckpointInfo
+from nuhtc.training.logs import TrainingLog
 from nuhtc.training.network import NuHTC
 from nuhtc.training.objective import Objective
 from nuhtc.training.presets import Preset
-from nuhtc.training.tiles import RandomTiles, batches
-from nuhtc.training.validation import summarise, validate
+from nuhtc.training.processes import Processes
+from nuhtc.training.recipe import Recipe, parameter_groups, rate_at, set_training
+
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+"""What convolutions and matrix products are worked out in."""
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """Length, step size and bookkeeping of a run."""
+class RunSettings:
+    """What a run does besides its recipe."""
 
     steps: int = 4000
-    batch: int = 8
-    learning_rate: float = 6e-4
-    final_rate: float = 0.02
-    """The rate ends at this share of its peak, along a cosine."""
-    warmup: int = 200
-    weight_decay: float = 0.05
-    clip: float = 10.0
-    """Bound on the gradient's length."""
-    ema: float = 0.998
-    """Decay of the moving average of the weights."""
+    """Batches to train."""
     seed: int = 0
     workers: int = 1
+    """Processes that prepare tiles, for each training process."""
     validate_every: int = 1000
     save_every: int = 200
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """Pictures to learn from and pictures held out, by data set."""
-
-    train: dict[str, list[AnnotatedImage]]
-    validation: dict[str, list[AnnotatedImage]]
-    weights: dict[str, float]
-    """How often each data set is drawn from."""
-
-
-class Averaged:
-    """Exponential moving average of a network's weights and buffers."""
-
-    def __init__(self, network: NuHTC, decay: float) -> None:
-        self.decay = decay
-        self.weights = {
-            name: value.detach().clone() for name, value in network.state_dict().items()
-        }
-
-    @torch.no_grad()
-    def update(self, network: NuHTC, step: int) -> None:
-        """Move towards the network; early steps move further."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in network.state_dict().items():
-            if value.is_floating_point():
-                self.weights[name].lerp_(value, 1 - decay)
-            else:
-                self.weights[name].copy_(value)
-
-
-def rate_at(step: int, settings: TrainSettings) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, then a cosine."""
-    if step < settings.warmup:
-        return (step + 1) / settings.warmup
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    low = settings.final_rate
-    return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-
-
-def parameter_groups(network: NuHTC, weight_decay: float) -> list[dict[str, object]]:
-    """Weights with decay; biases and norms without."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    precision: str = "float32"
+    """One of PRECISIONS; weights, losses and averages are float32 always."""
+    wandb: bool = False
 
 
 class Run:
@@ -105,14 +60,17 @@ class Run:
         What is trained.
     network
         With the weights to start from.
-    settings, augment
+    recipe, settings
         How.
     data
         On what.
     folder
-        Where ``last.pt``, ``model.pt`` and ``log.csv`` go; a ``last.pt`` there is resumed.
+        Where ``last.pt``, ``model.pt``, ``log.csv`` and ``curves.png`` go; a ``last.pt`` there
+        is resumed.
     device
         ``cpu`` or ``cuda``.
+    processes
+        The processes that train together.
     """
 
     def __init__(
@@ -120,26 +78,35 @@ class Run:
         preset: Preset,
         info: CheckpointInfo,
         network: NuHTC,
-        settings: TrainSettings,
-        augment: AugmentSettings,
+        recipe: Recipe,
+        settings: RunSettings,
         data: TrainingData,
         folder: Path,
         device: torch.device,
+        processes: Processes = Processes(),  # noqa: B008 - a frozen value
     ) -> None:
-        self.preset, self.info, self.settings = preset, info, settings
-        self.data, self.folder, self.device = data, folder, device
+        if recipe.batch % processes.count:
+            raise TrainingError(
+                f"a batch of {recipe.batch} tiles cannot be shared by {processes.count} "
+                "processes; give a --batch that is a multiple"
+            )
+        self.preset, self.info, self.recipe, self.settings = preset, info, recipe, settings
+        self.data, self.folder, self.device, self.processes = data, folder, device, processes
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.objective = Objective(self.network, preset.objective).to(device)
         self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.network, settings.weight_decay), lr=settings.learning_rate
+            parameter_groups(self.network, recipe), lr=recipe.learning_rate
         )
-        self.average = Averaged(self.network, settings.ema)
+        self.average = Averaged(self.network, recipe.ema)
         self.tiles = RandomTiles(
             list(data.train.values()),
             [data.weights[name] for name in data.train],
             preset.tile,
+            preset.mpp,
             settings.seed,
-            augment,
+            recipe.augment,
+            network.classes if recipe.class_aware else None,
+            progress=processes.first,
         )
         self.step = 0
         self.best = -1.0
@@ -170,6 +137,8 @@ class Run:
         self.step, self.best = content["step"], content["best"]
 
     def _save_last(self) -> None:
+        if not self.processes.first:
+            return
         checkpoint.save(
             self.last,
             replace(self.info, steps=self.step),
@@ -190,55 +159,80 @@ class Run:
             raise TrainingError(
                 f"{self.folder}: cannot be made ({error.strerror}); choose another --out"
             ) from error
-        stream = batches(self.tiles, settings.batch, self.step, settings.steps, settings.workers)
-        bar = tqdm(total=settings.steps, initial=self.step, unit="step", disable=not progress)
+        progress &= self.processes.first
+        stream = batches(
+            self.tiles, self.recipe.batch, self.step, settings.steps, settings.workers,
+            self.processes,
+        )  # fmt: skip
         started = time.perf_counter()
         sums: dict[str, float] = {}
         counted = 0
-        for batch in stream:
-            losses = self._one_step(batch)
-            counted += 1
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value
-            bar.update()
-            if self.step % 20 == 0:
-                bar.set_postfix(loss=f"{sum(losses.values()):.3f}")
-            due = self.step % settings.validate_every == 0 and self.step < settings.steps
-            quality = self._validate(progress) if due else None
-            if self.step % settings.save_every == 0 or due:
-                self._save_last()
-                means = {name: value / counted for name, value in sums.items()}
-                self._log(means, quality, time.perf_counter() - started)
-                sums, counted = {}, 0
-        bar.close()
-        self._save_last()
+        with (
+            TrainingLog(self.folder, self.step, wandb=settings.wandb, active=self.processes.first)
+            as log,
+            tqdm(total=settings.steps, initial=self.step, unit="step", disable=not progress) as bar,
+        ):
+            for batch in stream:
+                losses = self._one_step(batch)
+                counted += 1
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0.0) + value
+                bar.update()
+                if self.step % 20 == 0:
+                    bar.set_postfix(loss=f"{sum(losses.values()):.3f}")
+                last = self.step == settings.steps
+                due = self.step % settings.validate_every == 0 or last
+                quality = self._validate(progress) if due else None
+                if self.step % settings.save_every == 0 or due:
+                    # The log first: a run that is killed in between drops the row again.
+                    means = {name: value / counted for name, value in sums.items()}
+                    rate = rate_at(self.step - 1, settings.steps, self.recipe)
+                    log.write(self.step, time.perf_counter() - started, means, rate, quality)
+                    self._save_last()
+                    sums, counted = {}, 0
+                if due and self.processes.first:
+                    plot_curves(
+                        self.folder / "log.csv", self.folder / "curves.png", self.preset.name
+                    )
         self._finish(progress)
 
-    def _one_step(self, batch: Sequence[object]) -> dict[str, float]:
-        settings = self.settings
-        self.objective.train()
-        seed = settings.seed * 1_000_003 + self.step
+    def _one_step(self, batch: Sequence[TileTargets]) -> dict[str, float]:
+        settings, recipe = self.settings, self.recipe
+        set_training(self.network, self.step, recipe)
+        self.objective.seesaw.train()
+        seed = (settings.seed * 1_000_003 + self.step) * 1_009 + self.processes.rank
         generator = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)  # of dropout and its like
         for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * rate_at(self.step, settings)
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+            group["lr"] = rate_at(self.step, settings.steps, recipe)
+        kind = PRECISIONS[settings.precision]
+        with torch.autocast(self.device.type, kind, enabled=kind is not None):
             losses: dict[str, Tensor] = self.objective(batch, generator)
         total = torch.stack(list(losses.values())).sum()
-        values = {name: float(value.detach()) for name, value in losses.items()}
-        if not math.isfinite(sum(values.values())):
-            wrong = ", ".join(name for name, value in values.items() if not math.isfinite(value))
+        values = self._values(losses)
+        self.optimizer.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        self.processes.average_gradients(self.network)
+        if recipe.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
+        self.optimizer.step()
+        self.processes.average_buffers(self.network, self.objective.seesaw)
+        self.step += 1
+        self.average.update(self.network, self.step)
+        return values
+
+    def _values(self, losses: dict[str, Tensor]) -> dict[str, float]:
+        """The losses as numbers, over all processes; they must be finite."""
+        numbers = torch.stack([value.detach().float() for value in losses.values()])
+        self.processes.average([numbers])
+        values = dict(zip(losses, numbers.tolist(), strict=True))
+        wrong = ", ".join(name for name, value in values.items() if not math.isfinite(value))
+        if wrong:
             kept = f"; {self.last} holds the last good state" if self.last.exists() else ""
             raise TrainingError(
                 f"the loss is not finite at step {self.step} ({wrong}){kept}: "
                 "lower --learning-rate and start again with the same --out"
             )
-        self.optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)
-        self.optimizer.step()
-        self.step += 1
-        self.average.update(self.network, self.step)
         return values
 
     def _averaged_network(self) -> NuHTC:
@@ -246,67 +240,53 @@ class Run:
         network.load_state_dict(self.average.weights)
         return network.eval()
 
-    def _validate(self, progress: bool) -> float | None:
-        """PQ of the averaged weights on the first data set's held-out pictures."""
-        name, images = next(iter(self.data.validation.items()), ("", []))
-        if not images:
-            return None
-        results = validate(
-            self._averaged_network(),
-            images,
+    def _measure(self, network: NuHTC, images: Pictures, progress: bool) -> dict[str, float]:
+        """Figures over held-out pictures, which the processes share out."""
+        share = self.processes.share(range(len(images)))
+        results: list[ImageResult] = validate(
+            network,
+            Part(images, share),
             self.preset.tile,
             self.preset.inference,
             progress=progress,
         )
-        summary = summarise(results)
+        return summarise(self.processes.gather(results))
+
+    def _validate(self, progress: bool) -> dict[str, float] | None:
+        """Figures of the averaged weights on the first data set's held-out pictures."""
+        name, images = next(iter(self.data.validation.items()))
+        if len(images) == 0:
+            return None
+        summary = self._measure(self._averaged_network(), images, progress)
         if summary["pq"] > self.best:
             self.best = summary["pq"]
-            metrics = ((name, tuple(summary.items())),)
+            self._save_model(((name, tuple(summary.items())),))
+        return summary
+
+    def _save_model(
+        self, metrics: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = ()
+    ) -> None:
+        if self.processes.first:
             checkpoint.save(
                 self.folder / "model.pt",
                 replace(self.info, steps=self.step, metrics=metrics),
                 self.average.weights,
             )
-        return summary["pq"]
 
     def _finish(self, progress: bool) -> None:
-        """Keep the better of the last and the best average, with the figures of every data set."""
-        quality = self._validate(progress)
+        """Measure the best average on the held-out pictures of every data set."""
         model = self.folder / "model.pt"
-        if quality is None or not model.exists():
-            checkpoint.save(model, replace(self.info, steps=self.step), self.average.weights)
-        if quality is None:
+        if self.best < 0:
+            self._save_model()
             return
-        network, preset, info = checkpoint.load_network(model)
+        self.processes.wait()
+        network, _, info = checkpoint.load_network(model)
         network.to(self.device)
         metrics = tuple(
-            (
-                name,
-                tuple(
-                    summarise(
-                        validate(network, images, preset.tile, preset.inference, progress=progress)
-                    ).items()
-                ),
-            )
+            (name, tuple(self._measure(network, images, progress).items()))
             for name, images in self.data.validation.items()
-            if images
+            if len(images)
         )
-        checkpoint.save(model, replace(info, metrics=metrics), network.state_dict())
-
-    def _log(self, means: dict[str, float], quality: float | None, seconds: float) -> None:
-        path = self.folder / "log.csv"
-        fresh = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if fresh:
-                writer.writerow(["step", "seconds", "validation_pq", "loss", *means])
-            total = sum(means.values())
-            writer.writerow(
-                [
-                    self.step,
-                    f"{seconds:.1f}",
-                    "" if quality is None else quality,
-                    f"{total:.4f}",
-                    *(f"{value:.4f}" for value in means.values()),
-                ]
-            )
+        self.processes.wait()
+        if self.processes.first:
+            checkpoint.save(model, replace(info, metrics=metrics), network.state_dict())

@@ -40,12 +40,18 @@ class SeesawLoss(nn.Module):
         Number of classes, without background.
     p, q
         Strength of mitigation and compensation.
+    over_all
+        As published, the mean of the class loss runs over all regions, background included
+        (it has none), so that it weighs less where nuclei are few; else over the nuclei.
     """
 
     seen: Tensor
 
-    def __init__(self, classes: int, p: float = 0.8, q: float = 2.0) -> None:
+    def __init__(
+        self, classes: int, p: float = 0.8, q: float = 2.0, *, over_all: bool = False
+    ) -> None:
         super().__init__()
+        self.over_all = over_all
         self.classes = classes
         self.p = p
         self.q = q
@@ -68,9 +74,11 @@ class SeesawLoss(nn.Module):
         typed = (labels >= 0) & (labels < self.classes)
         if not bool(typed.any()):
             return logits.sum() * 0, pair
-        # The mean runs over all regions of typed tiles in the published loss; here untyped
-        # tiles share the batch, so it runs over the regions whose class is known.
-        return self._classes(logits[typed, :-2], labels[typed]), pair
+        classes = self._classes(logits[typed, :-2], labels[typed])
+        if self.over_all:
+            # Nuclei whose class nobody knows have no part in either sum.
+            classes = classes * (typed.sum() / (labels >= 0).sum())
+        return classes, pair
 
     def _classes(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.training:

@@ -15,31 +15,51 @@ from torchvision.ops import nms
 from nuhtc.native import proposals as kernels
 from nuhtc.training import boxes
 from nuhtc.training.cascade import STAGE_STDS
+from nuhtc.training.data.tiles import TileTargets, stack_pictures
 from nuhtc.training.hybrid import Features
 from nuhtc.training.losses import SeesawLoss, dice_loss, smooth_l1
 from nuhtc.training.network import NuHTC, TrunkOutput
 from nuhtc.training.rpn import DELTA_STDS
-from nuhtc.training.targets import SampledRegions, assign, crop_masks, sample, sample_regions
-from nuhtc.training.tiles import TileTargets, stack_pictures
+from nuhtc.training.targets import (
+    IGNORED,
+    SampledRegions,
+    assign,
+    crop_masks,
+    sample,
+    sample_regions,
+)
 
 
 @dataclass(frozen=True)
 class ObjectiveSettings:
-    """Counts, thresholds and weights of the losses."""
+    """Counts, thresholds and weights of the losses; the defaults are the published ones."""
 
     rpn_samples: int = 1024
     rpn_positive: float = 0.7
     rpn_negative: float = 0.3
+    anchors_inside: bool = True
+    """Whether anchors that stick out of the tile teach nothing."""
     proposals_per_level: int = 6000
     proposals: int = 3000
+    proposal_min_side: float = 10.0
+    """Boxes with a side of this or less are no proposals."""
     proposal_nms: float = 0.7
     watershed_opening: int = 2
+    watershed_draws: int | None = 500
+    """Watershed boxes drawn with replacement, so that they are many beside the RPN's; where
+    there are none, as many of the RPN's best stand in. None takes each box once."""
     stage_thresholds: tuple[float, float, float] = (0.5, 0.6, 0.7)
+    stage_low_quality: bool = True
+    """Whether a nucleus also keeps the regions that fit it best, though they fit another better."""
     stage_samples: int = 1024
     positive_fraction: float = 0.25
     stage_weights: tuple[float, float, float] = (1.0, 0.5, 0.25)
+    class_mean_over_all: bool = True
+    """See :class:`nuhtc.training.losses.SeesawLoss`."""
     mask_samples: int = 256
     """At most this many regions of a tile train the mask head."""
+    mask_weight: float = 0.25
+    """As published the mask head is the last stage's, and weighs as that does."""
 
 
 class Objective(nn.Module):
@@ -57,7 +77,9 @@ class Objective(nn.Module):
         super().__init__()
         self.network = network
         self.settings = settings
-        self.seesaw = nn.ModuleList(SeesawLoss(network.classes) for _ in range(3))
+        self.seesaw = nn.ModuleList(
+            SeesawLoss(network.classes, over_all=settings.class_mean_over_all) for _ in range(3)
+        )
 
     def forward(
         self, batch: Sequence[TileTargets], generator: torch.Generator
@@ -75,7 +97,7 @@ class Objective(nn.Module):
         foreground = output.foreground[:, 0]
         height, width = foreground.shape[1:]
         losses["semantic"] = dice_loss(foreground, _foreground(instances, (height, width)))
-        proposals = self._proposals(output)
+        proposals = self._proposals(output, generator)
         losses |= self._cascade(output.features, proposals, truth, labels, instances, generator)
         return losses
 
@@ -91,16 +113,19 @@ class Objective(nn.Module):
             anchors.append(rpn.anchors(level, cls.shape[-2], cls.shape[-1], flat))
         all_logits, all_deltas = torch.cat(logits, dim=1), torch.cat(deltas, dim=1)
         all_anchors = torch.cat(anchors)
+        height, width = (side * 4 for side in output.foreground.shape[-2:])
+        used = self._used(all_anchors, height, width)
         cls_loss = all_logits.new_zeros(())
         reg_loss = all_logits.new_zeros(())
         total = 0
         for tile, known in enumerate(truth):
-            assigned = assign(
-                all_anchors,
+            assigned = torch.full_like(used, IGNORED, dtype=torch.int64)
+            assigned[used] = assign(
+                all_anchors[used],
                 known,
                 settings.rpn_positive,
                 settings.rpn_negative,
-                keep_low_quality=True,
+                low_quality=settings.rpn_negative,
             )
             positive, negative = sample(assigned, settings.rpn_samples, 0.5, generator)
             picked = torch.cat([positive, negative])
@@ -114,8 +139,15 @@ class Objective(nn.Module):
             total += picked.shape[0]
         return {"rpn_class": cls_loss / max(total, 1), "rpn_box": reg_loss / max(total, 1)}
 
+    def _used(self, anchors: Tensor, height: int, width: int) -> Tensor:
+        """Which anchors teach, bool (N,)."""
+        if not self.settings.anchors_inside:
+            return torch.ones_like(anchors[:, 0], dtype=torch.bool)
+        far = anchors.new_tensor([width, height])
+        return (anchors[:, :2] >= 0).all(dim=1) & (anchors[:, 2:] < far).all(dim=1)
+
     @torch.no_grad()
-    def _proposals(self, output: TrunkOutput) -> list[Tensor]:
+    def _proposals(self, output: TrunkOutput, generator: torch.Generator) -> list[Tensor]:
         """RPN and watershed proposals of each tile, float (N, 4)."""
         settings = self.settings
         found, scores, levels = self.network.rpn.candidates(
@@ -124,17 +156,47 @@ class Objective(nn.Module):
             settings.proposals_per_level,
         )
         height, width = (side * 4 for side in output.foreground.shape[-2:])
-        # Levels far apart in x never overlap, so one call does every level by itself.
-        shift = (levels * (2 * width)).to(found.dtype)[:, None]
         foreground = output.foreground[:, 0].float().cpu().numpy()
         result = []
         for candidates, ranked, logits in zip(found, scores, foreground, strict=True):
-            keep = nms(candidates + shift, ranked, settings.proposal_nms)[: settings.proposals]
+            wide = (candidates[:, 2:] - candidates[:, :2] > settings.proposal_min_side).all(dim=1)
+            ours = self._best(candidates[wide], ranked[wide], levels[wide], 2 * width)
             watershed = kernels.watershed_boxes(
                 logits, width, height, opening=settings.watershed_opening
             )
-            result.append(torch.cat([torch.from_numpy(watershed).to(found), candidates[keep]]))
+            drawn = self._draw(torch.from_numpy(watershed).to(found), ours, generator)
+            result.append(torch.cat([drawn, ours]))
         return result
+
+    def _best(self, boxes: Tensor, scores: Tensor, levels: Tensor, apart: int) -> Tensor:
+        """Boxes that survive non-maximum suppression within their level, best first."""
+        settings = self.settings
+        if boxes.device.type == "cpu":
+            keep = torch.from_numpy(
+                kernels.nms(
+                    boxes.numpy(),
+                    # Scores that are no numbers are the loss's to report.
+                    scores.nan_to_num(nan=-1.0).numpy(),
+                    settings.proposal_nms,
+                    levels.numpy(),
+                    settings.proposals,
+                )
+            )
+        else:
+            # Levels far apart in x never overlap, so one call does every level by itself.
+            shift = (levels * apart).to(boxes.dtype)[:, None]
+            keep = nms(boxes + shift, scores, settings.proposal_nms)[: settings.proposals]
+        return boxes[keep]
+
+    def _draw(self, watershed: Tensor, ours: Tensor, generator: torch.Generator) -> Tensor:
+        """Watershed boxes as training takes them, float (N, 4)."""
+        draws = self.settings.watershed_draws
+        if draws is None:
+            return watershed
+        if watershed.shape[0] == 0:
+            return ours[:draws]
+        index = torch.randint(watershed.shape[0], (draws,), generator=generator)
+        return watershed[index.to(watershed.device)]
 
     def _cascade(
         self,
@@ -158,6 +220,7 @@ class Objective(nn.Module):
                 settings.stage_samples,
                 settings.positive_fraction,
                 generator,
+                low_quality=self._low_quality(i),
             )
             logits, deltas = network.stages[i](network.box_features(features, picked.regions))
             target = torch.where(
@@ -183,9 +246,14 @@ class Objective(nn.Module):
             settings.mask_samples,
             1.0,
             generator,
+            low_quality=self._low_quality(-1),
         )
-        losses["mask"] = self._mask(features, final, truth, instances)
+        losses["mask"] = settings.mask_weight * self._mask(features, final, truth, instances)
         return losses
+
+    def _low_quality(self, stage: int) -> float | None:
+        settings = self.settings
+        return settings.stage_thresholds[stage] if settings.stage_low_quality else None
 
     def _mask(
         self,

@@ -8,6 +8,7 @@ from torch import nn
 from nuhtc.training.backbone import EfficientNetLite0
 from nuhtc.training.network import NetworkSettings, NuHTC
 from nuhtc.training.objective import ObjectiveSettings
+from nuhtc.training.recipe import LITE0_RECIPE, PUBLISHED_RECIPE, Recipe
 from nuhtc.training.swin import SwinTransformer
 
 
@@ -45,6 +46,7 @@ class Preset:
     network: NetworkSettings
     inference: InferenceSettings
     objective: ObjectiveSettings
+    recipe: Recipe
     backbone: Callable[[], nn.Module]
 
     def build(self, classes: int) -> NuHTC:
@@ -69,12 +71,19 @@ LITE0 = Preset(
     # Fewer samples than published: a tile at scale 1 has a quarter of the cells.
     objective=ObjectiveSettings(
         rpn_samples=256,
+        anchors_inside=False,
         proposals_per_level=500,
         proposals=500,
+        proposal_min_side=0.0,
         watershed_opening=1,
+        watershed_draws=None,
+        stage_low_quality=False,
         stage_samples=128,
+        class_mean_over_all=False,
         mask_samples=32,
+        mask_weight=1.0,
     ),
+    recipe=LITE0_RECIPE,
     backbone=EfficientNetLite0,
 )
 """EfficientNet-Lite0 at the slide's own scale: for laptops and CPU servers."""
@@ -88,6 +97,7 @@ SWIN_T = Preset(
     ),
     inference=InferenceSettings(),
     objective=ObjectiveSettings(),
+    recipe=PUBLISHED_RECIPE,
     backbone=SwinTransformer,
 )
 """The network as published (Li et al. 2025), for its checkpoints and for GPUs."""

@@ -6,7 +6,7 @@ mask heads of several stages; there is one mask head), counters of the Seesaw lo
 tables that follow from sizes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ from torch import Tensor
 
 from nuhtc.training.errors import CheckpointError
 from nuhtc.training.network import NuHTC
-from nuhtc.training.presets import SWIN_T, Preset
+from nuhtc.training.presets import SWIN_T
 from nuhtc.training.swin import SwinTransformer
 from nuhtc.training.tensors_only import load_tensors
+
+PRESET = SWIN_T
+"""The preset that published checkpoints are for."""
 
 LISTED = 20
 """At most this many names of a kind stand in a message."""
@@ -32,20 +35,18 @@ class Published:
     """As in the network's ``state_dict``."""
     class_count: int
     class_names: tuple[str, ...] | None
-    """None where the file does not name as many classes as the network has."""
+    """None where the file does not name each of the network's classes."""
     class_colors: tuple[tuple[int, int, int], ...] | None
     """RGB, 0 to 255; None where the file has no such list."""
 
 
-def load_published(path: Path, preset: Preset = SWIN_T) -> tuple[NuHTC, Published]:
+def load_published(path: Path) -> tuple[NuHTC, Published]:
     """Build the published network with a file's weights, in evaluation mode.
 
     Parameters
     ----------
     path
         A published checkpoint, ``.pth``.
-    preset
-        The network that the file was trained for.
 
     Raises
     ------
@@ -54,29 +55,54 @@ def load_published(path: Path, preset: Preset = SWIN_T) -> tuple[NuHTC, Publishe
         finite; the message lists them under the names that the file uses.
     """
     published = read_published(path)
-    network = preset.build(published.class_count)
-    wanted = network.state_dict()
-    weights = published.weights
+    network = PRESET.build(published.class_count)
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    check_fit(path, published.weights, shapes, published_name)
+    network.load_state_dict(published.weights)
+    return network.eval(), published
+
+
+def check_fit(
+    path: Path,
+    weights: Mapping[str, Tensor],
+    shapes: Mapping[str, tuple[int, ...]],
+    naming: Callable[[str], str] = str,
+) -> None:
+    """Refuse weights that are not exactly what a network needs.
+
+    Parameters
+    ----------
+    path
+        Where the weights are from, for the message.
+    weights
+        Under our names.
+    shapes
+        What the network needs.
+    naming
+        Gives the name that the file has for one of ours.
+
+    Raises
+    ------
+    CheckpointError
+        A tensor is missing, unknown, of another shape or not finite; the message lists them.
+    """
     _refuse(
         path,
         {
-            "missing": (_published_name(name) for name in wanted if name not in weights),
-            "unknown": (_published_name(name) for name in weights if name not in wanted),
+            "missing": (naming(name) for name in shapes if name not in weights),
+            "unknown": (naming(name) for name in weights if name not in shapes),
             "wrong shape": (
-                f"{_published_name(name)} {tuple(weights[name].shape)}"
-                f" instead of {tuple(tensor.shape)}"
-                for name, tensor in wanted.items()
-                if name in weights and weights[name].shape != tensor.shape
+                f"{naming(name)} {tuple(weights[name].shape)} instead of {tuple(shape)}"
+                for name, shape in shapes.items()
+                if name in weights and weights[name].shape != shape
             ),
             "not finite": (
-                _published_name(name)
+                naming(name)
                 for name, tensor in weights.items()
                 if not bool(torch.isfinite(tensor).all())
             ),
         },
     )
-    network.load_state_dict(weights)
-    return network.eval(), published
 
 
 def read_published(path: Path) -> Published:
@@ -90,7 +116,9 @@ def read_published(path: Path) -> Published:
     content = load_tensors(path)
     tensors = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(tensors, Mapping):
-        raise CheckpointError(f"{path}: no published checkpoint: it has no 'state_dict'")
+        raise CheckpointError(
+            f"{path}: no checkpoint of nuhtc-train, nor a published one: it has no 'state_dict'"
+        )
     taken = {key: value for key, value in tensors.items() if not _ignored(str(key))}
     _refuse(
         path,
@@ -135,10 +163,7 @@ def _refuse(path: Path, problems: Mapping[str, Iterable[str]]) -> None:
             more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
             found.append(f"{len(names)} {kind}: {', '.join(names[:LISTED])}{more}")
     if found:
-        raise CheckpointError(
-            f"{path}: does not fit the published network; check that it is a NuHTC checkpoint"
-            f" with a Swin-T backbone\n  " + "\n  ".join(found)
-        )
+        raise CheckpointError(f"{path}: does not fit the network; {'; '.join(found)}")
 
 
 # Names. A tensor's name is its module's and its own: "neck.fpn_convs.0.conv" + ".weight".
@@ -202,7 +227,8 @@ def _our_name(key: str) -> str | None:
     return None if ours is None else f"{ours}.{_OUR_LEAVES.get(leaf, leaf)}"
 
 
-def _published_name(name: str) -> str:
+def published_name(name: str) -> str:
+    """The name that a published file has for a tensor of ours."""
     module, _, leaf = name.rpartition(".")
     theirs = _THEIR_MODULES.get(module)
     return name if theirs is None else f"{theirs}.{_THEIR_LEAVES.get(leaf, leaf)}"
@@ -216,6 +242,8 @@ def _names(meta: Mapping[Any, Any], count: int) -> tuple[str, ...] | None:
     if isinstance(names, str):
         names = (names,)
     if not isinstance(names, list | tuple) or len(names) != count:
+        return None
+    if len({str(name) for name in names}) < count:
         return None
     return tuple(names) if all(isinstance(name, str) and name for name in names) else None
 

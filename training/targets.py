@@ -17,7 +17,7 @@ def assign(
     positive: float,
     negative: float,
     *,
-    keep_low_quality: bool = False,
+    low_quality: float | None = None,
 ) -> Tensor:
     """The nucleus that each region stands for.
 
@@ -29,8 +29,8 @@ def assign(
         float (G, 4).
     positive, negative
         IoU at and above which a region is a nucleus, and below which it is background.
-    keep_low_quality
-        Also give each nucleus the regions that overlap it best, from an IoU of 0.3.
+    low_quality
+        Also give each nucleus the regions that overlap it best, from this IoU.
 
     Returns
     -------
@@ -45,9 +45,9 @@ def assign(
     result[best < negative] = BACKGROUND
     matched = best >= positive
     result[matched] = index[matched]
-    if keep_low_quality and regions.shape[0]:
+    if low_quality is not None and regions.shape[0]:
         best_of_truth = overlap.amax(dim=0)
-        tied = (overlap == best_of_truth[None, :]) & (best_of_truth[None, :] >= 0.3)
+        tied = (overlap == best_of_truth[None, :]) & (best_of_truth[None, :] >= low_quality)
         region, nucleus = tied.nonzero(as_tuple=True)
         result[region] = nucleus
     return result
@@ -109,6 +109,8 @@ def sample_regions(
     count: int,
     positive_fraction: float,
     generator: torch.Generator,
+    *,
+    low_quality: float | None = None,
 ) -> SampledRegions:
     """Assign and sample the proposals of a batch; the annotated boxes are added.
 
@@ -122,12 +124,14 @@ def sample_regions(
         As in :func:`sample`, for each tile.
     generator
         Source of randomness, on the CPU.
+    low_quality
+        As in :func:`assign`.
     """
     rows, positive, index, is_truth = [], [], [], []
     start = 0
     for tile, (found, known) in enumerate(zip(proposals, truth, strict=True)):
         pool = torch.cat([known, found])
-        assigned = assign(pool, known, threshold, threshold)
+        assigned = assign(pool, known, threshold, threshold, low_quality=low_quality)
         chosen, background = sample(assigned, count, positive_fraction, generator)
         picked = torch.cat([chosen, background])
         rows.append(torch.cat([pool.new_full((picked.shape[0], 1), tile), pool[picked]], dim=1))

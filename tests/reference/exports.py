@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from reference.published import golden_tiles, golden_values, published_file
 
 from nuhtc.export.bundle import make_card, write_bundle
 from nuhtc.export.cli import example_tiles
 from nuhtc.export.graphs import store_half
 from nuhtc.runtime.bundle import GRAPHS, Bundle, load_bundle
 from nuhtc.training import checkpoint
-from nuhtc.training.checkpoint import CheckpointInfo, ClassInfo, DataInfo
+from nuhtc.training.any_checkpoint import open_checkpoint
 from nuhtc.training.cli import load_imagenet
+from nuhtc.training.data.classes import PANNUKE
+from nuhtc.training.info import CheckpointInfo, ClassInfo, DataInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import LITE0, Preset
 
@@ -40,7 +43,7 @@ class Exported:
     info: CheckpointInfo
     checkpoint: Path
     tiles: NDArray[np.uint8]
-    """(2, 256, 256, 3): dark discs on pink, and noise"""
+    """(2, 256, 256, 3)"""
     float32: Bundle
     float16: Bundle
 
@@ -55,20 +58,32 @@ def export_lite0(folder: Path) -> Exported:
         for stage in network.stages:
             stage.classifier.bias[-2] += 3.0  # type: ignore[operator, union-attr, index]
     checkpoint.save(folder / "model.pt", INFO, network.state_dict())
-    whole = write_bundle(network, LITE0, INFO, folder / "float32", storage="float32")
+    tiles = example_tiles(LITE0.tile)
+    return _export(folder, network, LITE0, INFO, folder / "model.pt", tiles)
+
+
+def export_published(folder: Path) -> Exported:
+    """Export ``swin_t`` with the golden weights, from a file as published; golden tiles."""
+    path = published_file(folder / "pannuke.pth")
+    network, preset, info = open_checkpoint(path, classes=PANNUKE)
+    return _export(folder, network, preset, info, path, golden_tiles(golden_values()))
+
+
+def _export(
+    folder: Path,
+    network: NuHTC,
+    preset: Preset,
+    info: CheckpointInfo,
+    path: Path,
+    tiles: NDArray[np.uint8],
+) -> Exported:
+    """Trace once; float16 storage is made from the float32 graphs."""
+    whole = write_bundle(network, preset, info, folder / "float32", storage="float32")
     assert whole is not None
     half = folder / "float16"
     half.mkdir()
     for name in GRAPHS:
         shutil.copy(whole.path(name), half / name)
         store_half(half / name)
-    (half / "card.json").write_bytes(make_card(LITE0, INFO, "float16", half).to_json())
-    return Exported(
-        network=network,
-        preset=LITE0,
-        info=INFO,
-        checkpoint=folder / "model.pt",
-        tiles=example_tiles(LITE0.tile),
-        float32=whole,
-        float16=load_bundle(half),
-    )
+    (half / "card.json").write_bytes(make_card(preset, info, "float16", half).to_json())
+    return Exported(network, preset, info, path, tiles, whole, load_bundle(half))

@@ -9,10 +9,11 @@ from reference.blobs import random_ellipses
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nuhtc.training.checkpoint import CheckpointInfo, ClassInfo
-from nuhtc.training.datasets import AnnotatedImage
+from nuhtc.training.data.images import AnnotatedImage
+from nuhtc.training.info import CheckpointInfo, ClassInfo
 from nuhtc.training.network import NetworkSettings
 from nuhtc.training.objective import ObjectiveSettings
+from nuhtc.training.recipe import Recipe
 from nuhtc.training.presets import InferenceSettings, Preset
 
 NAMES = ("Bright", "Dark")
@@ -58,12 +59,19 @@ TINY = Preset(
     ),
     objective=ObjectiveSettings(
         rpn_samples=64,
+        anchors_inside=False,
         proposals_per_level=60,
         proposals=60,
+        proposal_min_side=0.0,
         watershed_opening=0,
+        watershed_draws=None,
+        stage_low_quality=False,
         stage_samples=32,
+        class_mean_over_all=False,
         mask_samples=8,
+        mask_weight=1.0,
     ),
+    recipe=Recipe(batch=2, warmup=2),
     backbone=TinyBackbone,
 )
 

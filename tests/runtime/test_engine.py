@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from reference.toy_bundle import toy_bundle, toy_tile
 
 from nuhtc.runtime.bundle import Bundle, Card, DetectionSettings
+from nuhtc.runtime.candidates import trace_tile
 from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.engine import (
     ENGINES,
@@ -22,6 +23,8 @@ from nuhtc.runtime.engine import (
     with_score,
 )
 from nuhtc.runtime.errors import BundleError, EngineError
+from nuhtc.runtime.grid import Grid
+from nuhtc.runtime.stitch import drop_doubled
 
 
 @pytest.fixture
@@ -152,42 +155,79 @@ BOXES = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30], [40, 40, 50, 
 PROBABILITIES = np.array([[0.8, 0.1], [0.2, 0.75], [0.35, 0.3], [0.5, 0.4]], np.float32)
 
 
+def selected(
+    card: Card,
+    boxes: NDArray[np.float32] = BOXES,
+    probabilities: NDArray[np.float32] = PROBABILITIES,
+) -> list[tuple[int, int]]:
+    """Pairs (region, class)."""
+    regions, labels = select_detections(boxes, probabilities, card)
+    assert regions.dtype == labels.dtype == np.int64
+    return list(zip(regions.tolist(), labels.tolist(), strict=True))
+
+
 def test_one_nucleus_has_one_class(toy: Bundle) -> None:
     # Region 2 does not exceed the least score; region 1 is region 0 with another class.
-    assert select_detections(BOXES, PROBABILITIES, toy.card).tolist() == [0, 3]
+    assert selected(toy.card) == [(0, 0), (3, 0)]
 
 
-def test_as_published_two_classes_may_claim_one_nucleus(toy: Bundle) -> None:
+def test_as_published_every_probable_class_counts(toy: Bundle) -> None:
     card = card_with(toy.card, nms_per_class=True)
-    assert select_detections(BOXES, PROBABILITIES, card).tolist() == [0, 1, 3]
+    assert selected(card) == [(0, 0), (1, 1), (3, 0), (3, 1)]
 
 
 def test_the_best_come_first_and_only_so_many(toy: Bundle) -> None:
     turned = slice(None, None, -1)
-    found = select_detections(BOXES[turned], PROBABILITIES[turned], toy.card)
-    assert found.tolist() == [3, 0]
-    one = card_with(toy.card, count=1)
-    assert select_detections(BOXES, PROBABILITIES, one).tolist() == [0]
+    assert selected(toy.card, BOXES[turned], PROBABILITIES[turned]) == [(3, 0), (0, 0)]
+    assert selected(card_with(toy.card, count=1)) == [(0, 0)]
+    assert selected(card_with(toy.card, count=3, nms_per_class=True))[2] == (3, 0)
 
 
 def test_overlap_up_to_the_limit_is_allowed(toy: Bundle) -> None:
     # Region 1 lies in region 0 and covers nine tenths of it.
-    assert len(select_detections(BOXES, PROBABILITIES, card_with(toy.card, nms=0.89))) == 2
-    assert len(select_detections(BOXES, PROBABILITIES, card_with(toy.card, nms=0.91))) == 3
+    assert len(selected(card_with(toy.card, nms=0.89))) == 2
+    assert len(selected(card_with(toy.card, nms=0.91))) == 3
 
 
 @pytest.mark.parametrize("per_class", [False, True])
 def test_no_regions_to_choose_from(toy: Bundle, per_class: bool) -> None:
     card = card_with(toy.card, nms_per_class=per_class)
-    none = np.zeros((0, 4), np.float32), np.zeros((0, 2), np.float32)
-    assert select_detections(*none, card).tolist() == []
-    assert select_detections(BOXES, PROBABILITIES * 0, card).tolist() == []
+    assert selected(card, np.zeros((0, 4), np.float32), np.zeros((0, 2), np.float32)) == []
+    assert selected(card, BOXES, PROBABILITIES * 0) == []
 
 
 def test_another_least_score(toy: Bundle) -> None:
     card = with_score(toy.card, 0.7)
-    assert select_detections(BOXES, PROBABILITIES, card).tolist() == [0]
+    assert selected(card) == [(0, 0)]
     assert replace(card, detection=toy.card.detection) == toy.card
+
+
+def test_a_label_need_not_be_the_most_probable_class() -> None:
+    masks = np.zeros((4, 28, 28), np.float32)
+    plain = Detections(BOXES, PROBABILITIES, masks)
+    assert plain.labels.tolist() == [0, 1, 0, 0]
+    assert np.array_equal(plain.scores, PROBABILITIES.max(axis=1))
+    claimed = replace(plain, claims=np.array([1, 0, 0, 1]))
+    assert claimed.labels.tolist() == [1, 0, 0, 1]
+    assert np.array_equal(claimed.scores, np.float32([0.1, 0.2, 0.35, 0.4]))
+
+
+def test_a_nucleus_of_two_classes_becomes_one_outline_of_the_better(tmp_path: Path) -> None:
+    bundle = toy_bundle(tmp_path / "toy")
+    card = card_with(bundle.card, nms_per_class=True, mask_threshold=0.1)
+    # Class 1 is a hundredth of the left side: at 96 it beats class 0 with 0.9.
+    tile = toy_tile([(40, 2, 52, 12, 90), (96, 2, 110, 12, 80)], width=128)
+    (found,) = OnnxEngine(replace(bundle, card=card), 1).run(tile[None])
+    assert found.boxes[:, 0].tolist() == [97, 41, 97, 41]
+    assert found.labels.tolist() == [1, 0, 0, 1]
+    assert np.allclose(found.scores, [0.96, 0.9, 0.9, 0.4])
+    grid = Grid(width=128, height=128, tile=128, overlap=0)
+    traced = trace_tile(found, grid, 0, 0, mask_threshold=0.1)
+    assert traced.label.tolist() == [1, 0, 0, 1]
+    assert np.allclose(traced.score, [0.96, 0.9, 0.9, 0.4])
+    once = drop_doubled(traced)
+    assert once.label.tolist() == [1, 0]
+    assert np.allclose(once.score, [0.96, 0.9])
 
 
 def test_running_never_loads_torch() -> None:

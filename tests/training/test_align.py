@@ -44,7 +44,7 @@ REGIONS = st.lists(
 
 
 @settings(max_examples=60)
-@given(REGIONS, st.sampled_from([1, 2, 4]))
+@given(REGIONS, st.sampled_from([0, 1, 2, 4]))
 def test_gradient_and_answer_are_torchvisions(rows: list[list[float]], sampling: int) -> None:
     regions = torch.tensor(rows, dtype=torch.float32).reshape(-1, 5)
     found, expected, ours, theirs = both(maps(), regions, 4, sampling)
@@ -52,7 +52,7 @@ def test_gradient_and_answer_are_torchvisions(rows: list[list[float]], sampling:
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("size", "sampling"), [(7, 1), (7, 2), (14, 1), (14, 2)])
+@pytest.mark.parametrize(("size", "sampling"), [(7, 1), (7, 2), (14, 1), (14, 2), (7, 0), (14, 0)])
 def test_at_the_sizes_the_network_uses(size: int, sampling: int) -> None:
     rng = np.random.default_rng(1)
     low = rng.uniform(-20, 60, (30, 2))
@@ -83,4 +83,5 @@ def test_a_flat_map_stays_flat() -> None:
 def test_adaptive_sampling_is_torchvisions() -> None:
     regions = torch.tensor([[0.0, 3, 5, 47, 31]])
     found, expected, ours, theirs = both(maps(), regions, 7, 0)
-    assert torch.equal(found, expected) and torch.equal(ours, theirs)
+    assert torch.equal(found, expected)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from reference.tiny import TINY, TINY_INFO
 
 from nuhtc.training import checkpoint
-from nuhtc.training.checkpoint import CheckpointInfo, ClassInfo, DataInfo
 from nuhtc.training.errors import CheckpointError
+from nuhtc.training.info import CheckpointInfo, ClassInfo, DataInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import LITE0, PRESETS
 

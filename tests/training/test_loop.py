@@ -5,7 +5,6 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,16 @@ import torch
 from reference.tiny import TINY, TINY_INFO, disc_image
 
 from nuhtc.training import checkpoint, loop
-from nuhtc.training.augment import AugmentSettings
+from nuhtc.training.data.selection import TrainingData
 from nuhtc.training.errors import TrainingError
-from nuhtc.training.loop import (
-    Averaged,
-    Run,
-    TrainingData,
-    TrainSettings,
-    parameter_groups,
-    rate_at,
-)
+from nuhtc.training.loop import Run, RunSettings
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import PRESETS
+from nuhtc.training.processes import Processes
+from nuhtc.training.recipe import Recipe
 
-SETTINGS = TrainSettings(
-    steps=4, batch=2, warmup=2, workers=0, validate_every=100, save_every=1, seed=3
-)
+RECIPE = Recipe(batch=2, warmup=2)
+SETTINGS = RunSettings(steps=4, workers=0, validate_every=100, save_every=1, seed=3)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -49,12 +42,16 @@ def data() -> TrainingData:
 
 
 def start(
-    folder: Path, data: TrainingData, settings: TrainSettings = SETTINGS, seed: int = 0
+    folder: Path,
+    data: TrainingData,
+    settings: RunSettings = SETTINGS,
+    seed: int = 0,
+    recipe: Recipe = RECIPE,
 ) -> Run:
     torch.manual_seed(seed)
     network = TINY.build(2)
     cpu = torch.device("cpu")
-    return Run(TINY, TINY_INFO, network, settings, AugmentSettings(), data, folder, cpu)
+    return Run(TINY, TINY_INFO, network, recipe, settings, data, folder, cpu)
 
 
 def before_step(run: Run, step: int, act: Callable[[], None]) -> None:
@@ -194,7 +191,7 @@ def test_the_log_has_a_line_for_each_save(tmp_path: Path, data: TrainingData) ->
     assert 0 <= float(rows[0]["validation_pq"]) <= 1, "measured half way"
     for row in rows:
         parts = [float(row[name]) for name in row if name not in
-                 ("step", "seconds", "validation_pq", "loss")]  # fmt: skip
+                 ("step", "seconds", "learning_rate", "validation_pq", "loss")]  # fmt: skip
         assert float(row["loss"]) == pytest.approx(sum(parts), abs=1e-3)
 
 
@@ -244,65 +241,64 @@ def test_the_model_carries_figures_of_every_held_out_set(
     assert isinstance(loaded, NuHTC)
 
 
-def test_the_rate_rises_then_falls() -> None:
-    settings = TrainSettings(steps=100, warmup=10, final_rate=0.02)
-    rates = [rate_at(step, settings) for step in range(120)]
-    assert rates[0] == pytest.approx(0.1) and rates[4] == pytest.approx(0.5)
-    assert rates[9] == pytest.approx(1) and rates[10] == pytest.approx(1)
-    assert rates[55] == pytest.approx((1 + 0.02) / 2), "half way along the cosine"
-    assert rates[100] == pytest.approx(0.02) and rates[119] == pytest.approx(0.02)
-    assert all(a > b for a, b in pairwise(rates[10:101]))
-
-
 def test_the_rate_reaches_the_optimizer(tmp_path: Path, data: TrainingData) -> None:
-    run = start(tmp_path, data, replace(SETTINGS, steps=1, warmup=10, learning_rate=0.01))
+    recipe = replace(RECIPE, warmup=10, learning_rate=0.01)
+    run = start(tmp_path, data, replace(SETTINGS, steps=1), recipe=recipe)
     run.train(progress=False)
     assert [group["lr"] for group in run.optimizer.param_groups] == pytest.approx([0.001, 0.001])
 
 
-def test_norms_and_biases_do_not_decay() -> None:
-    network = TINY.build(2)
-    decayed, free = parameter_groups(network, 0.05)
-    assert decayed["weight_decay"] == 0.05 and free["weight_decay"] == 0
-    named = {id(p): name for name, p in network.named_parameters()}
-    spared = {named[id(p)] for p in free["params"]}  # type: ignore[attr-defined]
-    assert "backbone.norm.weight" in spared
-    assert {name for name in named.values() if name.endswith(".bias")} <= spared
-    assert len(named) == len(free["params"]) + len(decayed["params"])  # type: ignore[arg-type]
+def test_what_is_frozen_stays_and_then_learns(tmp_path: Path, data: TrainingData) -> None:
+    recipe = replace(RECIPE, frozen=("backbone.stem", "backbone.norm"), frozen_steps=2)
+    run = start(tmp_path, data, recipe=recipe)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    seen: dict[int, set[str]] = {}
+
+    def note() -> None:
+        now = run.network.state_dict()
+        seen[run.step] = {name for name in now if not torch.equal(now[name], before[name])}
+
+    for step in (2, 3):
+        before_step(run, step, note)
+    run.train(progress=False)
+    frozen = {name for name in before if name.startswith(("backbone.stem.", "backbone.norm."))}
+    assert not seen[2] & frozen, "neither weights nor running statistics"
+    assert "rpn.conv.weight" in seen[2]
+    assert {"backbone.stem.weight", "backbone.norm.running_mean"} <= seen[3]
 
 
-def test_frozen_weights_are_in_no_group() -> None:
-    network = TINY.build(2)
-    for parameter in network.backbone.parameters():
-        parameter.requires_grad_(False)
-    frozen = {id(p) for p in network.backbone.parameters()}
-    for group in parameter_groups(network, 0.05):
-        assert not frozen & {id(p) for p in group["params"]}  # type: ignore[attr-defined]
+def test_a_batch_that_cannot_be_shared(tmp_path: Path, data: TrainingData) -> None:
+    torch.manual_seed(0)
+    cpu = torch.device("cpu")
+    with pytest.raises(TrainingError, match="batch of 2 tiles cannot be shared by 3 processes"):
+        Run(
+            TINY, TINY_INFO, TINY.build(2), RECIPE, SETTINGS, data, tmp_path, cpu, Processes(0, 3)
+        )  # fmt: skip
 
 
-def test_the_average_moves_by_its_decay() -> None:
-    network = TINY.build(2)
-    average = Averaged(network, 0.998)
-    bias = network.rpn.objectness.bias
-    before = average.weights["rpn.objectness.bias"].clone()
-    with torch.no_grad():
-        bias.add_(1.0)
-        network.backbone.norm.num_batches_tracked.fill_(9)
-    average.update(network, 0)
-    # The first step forgets nine tenths: decay (1 + 0) / (10 + 0).
-    moved = average.weights["rpn.objectness.bias"]
-    torch.testing.assert_close(moved, before + 0.9)
-    assert int(average.weights["backbone.norm.num_batches_tracked"]) == 9, "counts are copied"
-    average.update(network, 10**6)
-    torch.testing.assert_close(
-        average.weights["rpn.objectness.bias"], before + 0.9 + (1 - 0.998) * 0.1
-    )
+def test_class_aware_runs(tmp_path: Path, data: TrainingData) -> None:
+    run = start(tmp_path, data, recipe=replace(RECIPE, class_aware=True))
+    run.train(progress=False)
+    assert run.step == 4
 
 
-def test_the_average_of_what_stands_still_stands_still() -> None:
-    network = TINY.build(2)
-    average = Averaged(network, 0.998)
-    for step in range(5):
-        average.update(network, step)
-    for name, value in network.state_dict().items():
-        torch.testing.assert_close(average.weights[name], value)
+def test_a_killed_run_ends_with_the_same_log(tmp_path: Path, data: TrainingData) -> None:
+    start(tmp_path / "whole", data).train(progress=False)
+    stopped = start(tmp_path / "stopped", data)
+    saved = stopped._save_last
+
+    def killed() -> None:
+        if stopped.step == 3:  # its line in the log is written, its checkpoint is not
+            raise KeyboardInterrupt
+        saved()
+
+    stopped._save_last = killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train(progress=False)
+    start(tmp_path / "stopped", data, seed=77).train(progress=False)
+    logs = []
+    for name in ("whole", "stopped"):
+        with (tmp_path / name / "log.csv").open(newline="") as file:
+            logs.append([{k: v for k, v in row.items() if k != "seconds"}
+                         for row in csv.DictReader(file)])  # fmt: skip
+    assert logs[0] == logs[1] and [row["step"] for row in logs[0]] == ["1", "2", "3", "4"]

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from nuhtc.training import boxes
 from nuhtc.training import objective as objective_module
-from nuhtc.training.augment import AugmentSettings
+from nuhtc.training.data.augment import AugmentSettings
+from nuhtc.training.data.tiles import UNTYPED, RandomTiles, TileTargets, make_targets
 from nuhtc.training.network import NuHTC
 from nuhtc.training.objective import Objective, ObjectiveSettings
 from nuhtc.training.rpn import DELTA_STDS
 from nuhtc.training.targets import SampledRegions, crop_masks, sample_regions
-from nuhtc.training.tiles import UNTYPED, RandomTiles, TileTargets, make_targets
 
 SIDE = 96
 
@@ -171,8 +171,8 @@ def test_stages_hand_on_what_they_found_and_not_the_truth(
     given: list[list[int]] = []
     left: list[list[int]] = []
 
-    def pick(proposals: list[Tensor], *more: Any) -> SampledRegions:
-        picked = sample_regions(proposals, *more)
+    def pick(proposals: list[Tensor], *more: Any, **named: Any) -> SampledRegions:
+        picked = sample_regions(proposals, *more, **named)
         found = picked.regions[~picked.is_truth, 0].long()
         given.append([len(p) for p in proposals])
         left.append(torch.bincount(found, minlength=len(proposals)).tolist())

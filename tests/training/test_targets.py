@@ -47,25 +47,25 @@ def test_one_threshold_leaves_nothing_ignored() -> None:
 
 def test_low_quality_gives_a_nucleus_its_best_regions() -> None:
     regions = slices(4, 4, 3.5, 1)
-    kept = assign(regions, SQUARE, 0.7, 0.3, keep_low_quality=True)
+    kept = assign(regions, SQUARE, 0.7, 0.3, low_quality=0.3)
     assert kept.tolist() == [0, 0, IGNORED, BACKGROUND]
     assert assign(regions, SQUARE, 0.7, 0.3).tolist() == [IGNORED, IGNORED, IGNORED, BACKGROUND]
 
 
 def test_low_quality_has_a_floor() -> None:
-    kept = assign(slices(2.5, 1), SQUARE, 0.7, 0.3, keep_low_quality=True)
+    kept = assign(slices(2.5, 1), SQUARE, 0.7, 0.3, low_quality=0.3)
     assert kept.tolist() == [BACKGROUND, BACKGROUND]
 
 
 def test_without_nuclei_everything_is_background() -> None:
-    found = assign(slices(10, 1), torch.zeros(0, 4), 0.7, 0.3, keep_low_quality=True)
+    found = assign(slices(10, 1), torch.zeros(0, 4), 0.7, 0.3, low_quality=0.3)
     assert found.tolist() == [BACKGROUND, BACKGROUND]
 
 
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("known", [0, 1])
 def test_no_regions_at_all(known: int, keep: bool) -> None:
-    found = assign(torch.zeros(0, 4), SQUARE[:known], 0.7, 0.3, keep_low_quality=keep)
+    found = assign(torch.zeros(0, 4), SQUARE[:known], 0.7, 0.3, low_quality=0.3 if keep else None)
     assert found.shape == (0,) and found.dtype == torch.int64
 
 

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from reference.tiny import TINY, disc_image
 
-from nuhtc.training import checkpoint, cli
-from nuhtc.training.cli import main, read_data
-from nuhtc.training.errors import DataError
+from nuhtc.training import checkpoint, imagenet
+from nuhtc.training.cli import main
+from nuhtc.training.data.selection import select
 from nuhtc.training.loop import Run
 from nuhtc.training.presets import PRESETS
 
@@ -70,9 +70,12 @@ def test_a_run_and_its_continuation(
     out = tmp_path / "run"
     assert main(arguments([consep, tnbc], out)) == 0
     captured = capsys.readouterr()
-    assert "consep 2+1, tnbc 1+2" in captured.err and "step 0 of 2" in captured.err
+    assert "consep: 2 pictures to learn from, 1 held out" in captured.err
+    assert "tnbc: 1 pictures to learn from, 2 held out" in captured.err
+    assert "step 0 of 2" in captured.err
     assert captured.out.startswith(f"{out / 'model.pt'}: step ")
-    assert {"last.pt", "model.pt"} <= {path.name for path in out.iterdir()}
+    names = {path.name for path in out.iterdir()}
+    assert names == {"last.pt", "model.pt", "log.csv", "curves.png", "tensorboard"}
     info, _ = checkpoint.read(out / "model.pt")
     assert [c.name for c in info.classes] == ["Other", "Inflammatory", "Epithelial", "Spindle"]
     assert [d.name for d in info.data] == ["CoNSeP", "TNBC"]
@@ -191,31 +194,16 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_first_data_set_weighs_as_much_as_the_rest(consep: Path, tnbc: Path) -> None:
     third = write_set(tnbc.parent / "mine", ["a", "b", "c", "d"], typed=False)
-    data = read_data([consep, tnbc, third], 4)
+    data = select([consep, tnbc, third]).data
     assert list(data.weights) == ["consep", "tnbc", "mine"]
     assert data.weights["consep"] == data.weights["tnbc"] + data.weights["mine"]
     assert data.weights["tnbc"] == data.weights["mine"]
     names = {
-        name: {picture.name for picture in data.train[name]}
-        & {picture.name for picture in data.validation[name]}
+        name: {data.train[name][i].name for i in range(len(data.train[name]))}
+        & {data.validation[name][i].name for i in range(len(data.validation[name]))}
         for name in data.train
     }
     assert all(not both for both in names.values()), "no picture on both sides"
-
-
-def test_more_classes_than_there_are(consep: Path) -> None:
-    with pytest.raises(DataError, match="class"):
-        read_data([consep], 1)
-
-
-def test_imagenet_weights_of_lite0() -> None:
-    network = PRESETS["lite0"].build(2)
-    before = {k: v.clone() for k, v in network.backbone.state_dict().items()}
-    others = {k: v.clone() for k, v in network.rpn.state_dict().items()}
-    cli.load_imagenet(network)
-    after = network.backbone.state_dict()
-    assert all(not torch.equal(after[k], v) for k, v in before.items() if k.endswith("conv.weight"))
-    assert all(torch.equal(network.rpn.state_dict()[k], v) for k, v in others.items())
 
 
 def test_the_command_is_installed() -> None:

@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from nuhtc.training.datasets import AnnotatedImage
+from nuhtc.training.data.images import AnnotatedImage
+from nuhtc.training.evaluation.instance import InstanceQuality, instance_quality
+from nuhtc.training.evaluation.overlaps import overlaps
 from nuhtc.training.inference import TileNuclei, detect
-from nuhtc.training.metrics import PanopticQuality, pair_ious, panoptic_quality
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import InferenceSettings
 
@@ -23,7 +24,7 @@ class ImageResult:
     """How one picture went."""
 
     name: str
-    quality: PanopticQuality
+    quality: InstanceQuality
     right_class: int
     """Matched nuclei with the annotated class."""
     typed: int
@@ -38,6 +39,8 @@ class Segmentation:
     """(H, W), 0 for background"""
     labels: NDArray[np.int64]
     """(nuclei + 1,), class index; entry 0 is unused"""
+    scores: NDArray[np.float32]
+    """(nuclei + 1,), probability of that class; entry 0 is unused"""
 
 
 def segment(
@@ -87,6 +90,7 @@ def segment(
     return _paint(
         np.concatenate(boxes)[order],
         np.concatenate(labels)[order],
+        np.concatenate(scores)[order],
         np.concatenate(masks)[order],
         (height, width),
         settings.mask_threshold,
@@ -110,22 +114,27 @@ def _in_core(
 def _paint(
     boxes: NDArray[np.float32],
     labels: NDArray[np.int64],
+    scores: NDArray[np.float32],
     masks: NDArray[np.float32],
     size: tuple[int, int],
     threshold: float,
 ) -> Segmentation:
     """Put masks on one map, best first."""
     instances = np.zeros(size, np.int32)
-    kept = [0]
-    for box, label, mask in zip(boxes, labels, masks, strict=True):
+    kept: list[int] = []
+    for index, (box, mask) in enumerate(zip(boxes, masks, strict=True)):
         x, y, inside = paste(mask, box, size, threshold)
         area = np.count_nonzero(inside)
         target = instances[y : y + inside.shape[0], x : x + inside.shape[1]]
         free = inside & (target == 0)
         if area and np.count_nonzero(free) * 2 > area:
+            kept.append(index)
             target[free] = len(kept)
-            kept.append(int(label))
-    return Segmentation(instances, np.array(kept))
+    return Segmentation(
+        instances,
+        np.concatenate([np.zeros(1, np.int64), labels[kept]]),
+        np.concatenate([np.zeros(1, np.float32), scores[kept]]),
+    )
 
 
 def paste(
@@ -183,17 +192,14 @@ def validate(
     results = []
     for image in tqdm(images, "validation", unit="image", disable=not progress, leave=False):
         found = segment(network, image.rgb, tile, settings)
+        pairs = overlaps(image.instances, found.instances)
         right = typed = 0
         if image.types is not None:
-            truth_ids, found_ids, ious = pair_ious(image.instances, found.instances)
-            good = ious > 0.5
+            good = pairs.ious > 0.5
             typed = int(good.sum())
-            right = int((image.types[truth_ids[good]] == found.labels[found_ids[good]]).sum())
-        results.append(
-            ImageResult(
-                image.name, panoptic_quality(image.instances, found.instances), right, typed
-            )
-        )
+            wanted = image.types[pairs.truth_ids[good]]
+            right = int((wanted == found.labels[pairs.found_ids[good]]).sum())
+        results.append(ImageResult(image.name, instance_quality(pairs), right, typed))
     return results
 
 

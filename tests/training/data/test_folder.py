@@ -1,6 +1,7 @@
-"""Annotated pictures: read right, split for good, and refused by name when something is off."""
+"""Folders of pictures with label maps: read right, refused by name when something is off."""
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nuhtc.training.datasets import ImageFile, find_images, is_validation, load, read_image
+from nuhtc.training.data.classes import CONSEP, KNOWN
+from nuhtc.training.data.folder import FolderSet, read_image
 from nuhtc.training.errors import DataError
+from nuhtc.training.info import ClassInfo, DataInfo
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
+DATA = Path(__file__).parents[4] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="data sets absent: ../shared/data")
 
 SHAPE = (12, 16)
@@ -187,70 +190,112 @@ def test_pictures_of_a_folder_in_order(tmp_path: Path) -> None:
     for stem in ("b_2", "b_10", "a"):
         write(tmp_path / "mine" / "train", stem)
     for given_root in (tmp_path / "mine", tmp_path / "mine" / "train"):
-        files = find_images(given_root)
-        assert [file.stem for file in files] == ["a", "b_10", "b_2"]
-        assert {file.dataset for file in files} == {"mine"}
-        assert len(load(files, 4)) == 3
+        found = FolderSet(given_root)
+        assert list(found.names()) == ["a", "b_10", "b_2"] and len(found) == 3
+        assert [found[i].name for i in range(3)] == ["a", "b_10", "b_2"]
+        assert found.name == "mine"
 
 
 def test_folders_without_pictures(tmp_path: Path) -> None:
     (tmp_path / "empty" / "images").mkdir(parents=True)
     for root in (tmp_path / "missing", tmp_path, tmp_path / "empty"):
         with pytest.raises(DataError, match=str(root)):
-            find_images(root)
+            FolderSet(root)
 
 
-def named(dataset: str, stem: str) -> ImageFile:
-    return ImageFile(Path(f"{stem}.png"), Path(f"{stem}.npz"), dataset)
+def test_without_a_description(tmp_path: Path) -> None:
+    write(tmp_path / "consep")
+    found = FolderSet(tmp_path / "consep")
+    assert (found.mpp, found.classes, found.info) == (0.25, CONSEP, KNOWN["consep"])
+    assert found[0].tissue is None
+    write(tmp_path / "plain", inst_map=labels()["inst_map"])
+    assert FolderSet(tmp_path / "plain").classes is None
 
 
-def test_no_tnbc_patient_is_on_both_sides() -> None:
-    for patient in range(1, 12):
-        sides = {is_validation(named("tnbc", f"{patient:02d}_{i}")) for i in range(1, 9)}
-        assert len(sides) == 1
+def describe(folder: Path, content: Any) -> FolderSet:
+    """A set of one typed picture, with a dataset.json."""
+    write(folder)
+    text = content if isinstance(content, str) else json.dumps(content)
+    (folder / "dataset.json").write_text(text, "utf-8")
+    return FolderSet(folder)
 
 
-def test_consep_by_number() -> None:
-    held = [i for i in range(1, 28) if is_validation(named("consep", f"train_{i}"))]
-    assert held == [3, 8, 13, 18, 23]
+def test_a_description(tmp_path: Path) -> None:
+    names = ["one", "two", "drei", "четыре"]
+    found = describe(
+        tmp_path,
+        {
+            "name": "ours-1",
+            "mpp": 0.5,
+            "title": "Ours",
+            "licence": "CC0",
+            "source": "us",
+            "classes": [{"name": name, "color": [i, 2, 3]} for i, name in enumerate(names)],
+            "tissues": {"a": "Colon", "elsewhere": "Skin"},
+        },
+    )
+    assert (found.name, found.mpp, found[0].mpp) == ("ours-1", 0.5, 0.5)
+    assert found.info == DataInfo("Ours", "CC0", "us")
+    assert found.classes == tuple(ClassInfo(name, (i, 2, 3)) for i, name in enumerate(names))
+    assert found[0].tissue == "Colon"
 
 
-@given(st.sampled_from(["consep", "tnbc", "monuseg", "mine"]), st.text(max_size=12))
-def test_any_name_falls_on_one_side(dataset: str, stem: str) -> None:
-    side = is_validation(named(dataset, stem))
-    assert isinstance(side, bool) and side == is_validation(named(dataset, stem))
+def test_what_a_description_leaves_out_is_as_without(tmp_path: Path) -> None:
+    found = describe(tmp_path / "consep", {"mpp": 1})
+    assert (found.name, found.mpp, found.classes) == ("consep", 1.0, CONSEP)
+    assert found.info == KNOWN["consep"]
 
 
-def test_some_of_any_data_set_is_held_out() -> None:
-    sides = [is_validation(named("mine", f"picture_{i:03d}")) for i in range(200)]
-    assert 0.05 < sum(sides) / len(sides) < 0.4
+def test_classes_fewer_than_the_label_map_has(tmp_path: Path) -> None:
+    for folder, classes in (("a", [{"name": "x", "color": [0, 0, 0]}]), ("b", None)):
+        found = describe(tmp_path / folder, {"classes": classes})
+        with pytest.raises(DataError, match=r"a\.npz: type_map holds class 4"):
+            found[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("{", "JSON"),
+        ("[]", "object"),
+        ({"name": 3}, "name"),
+        ({"licence": ""}, "licence"),
+        ({"mpp": 0}, "mpp"),
+        ({"mpp": "0.25"}, "mpp"),
+        ({"mpp": True}, "mpp"),
+        ('{"mpp": NaN}', "mpp"),
+        ({"classes": []}, "classes"),
+        ({"classes": ["Epithelial"]}, "classes"),
+        ({"classes": [{"name": "x", "color": [0, 0]}]}, "classes"),
+        ({"classes": [{"name": "x", "color": [0, 0, 256]}]}, "classes"),
+        ({"classes": [{"name": "x", "color": [0, 0, 0]}] * 2}, "same name"),
+        ({"tissues": ["Colon"]}, "tissues"),
+        ({"tissues": {"a": 1}}, "tissues"),
+    ],
+)
+def test_a_description_that_makes_no_sense(tmp_path: Path, content: Any, word: str) -> None:
+    with pytest.raises(DataError, match=word) as caught:
+        describe(tmp_path, content)
+    assert str(caught.value).startswith(f"{tmp_path / 'dataset.json'}: ")
 
 
 @needs_data
-@pytest.mark.parametrize(
-    ("name", "train", "held"), [("consep", 22, 5), ("monuseg", 25, 5), ("tnbc", 41, 9)]
-)
-def test_the_split_of_the_real_data(name: str, train: int, held: int) -> None:
-    files = find_images(DATA / name)
-    sides = [is_validation(file) for file in files]
-    assert (sides.count(False), sides.count(True)) == (train, held)
-    assert {file.dataset for file in files} == {name}
-    assert len({file.stem for file in files}) == len(files)
-    assert all(file.label.exists() for file in files)
-    if name == "tnbc":
-        patients = [{f.stem[:2] for f, v in zip(files, sides, strict=True) if v == side}
-                    for side in (True, False)]  # fmt: skip
-        assert not patients[0] & patients[1]
+@pytest.mark.parametrize(("name", "count"), [("consep", 27), ("monuseg", 30), ("tnbc", 50)])
+def test_the_real_data(name: str, count: int) -> None:
+    found = FolderSet(DATA / name)
+    assert found.name == name and found.info == KNOWN[name]
+    assert len(found) == len(set(found.names())) == count
+    assert (found.classes is None) == (name != "consep")
 
 
 @needs_data
 def test_a_real_picture() -> None:
-    file = next(f for f in find_images(DATA / "consep") if f.stem == "train_1")
-    found = load([file], 4)[0]
+    dataset = FolderSet(DATA / "consep")
+    found = dataset[list(dataset.names()).index("train_1")]
     assert found.rgb.shape == (1000, 1000, 3)
-    assert found.types is not None and len(found.types) == found.instances.max() + 1
+    assert found.types is not None and len(found.types) == len(found) + 1
     assert set(found.types[1:].tolist()) <= {0, 1, 2, 3}
-    with np.load(file.label) as archive:
+    with np.load(DATA / "consep" / "train" / "labels" / "train_1.npz") as archive:
         raw = archive["inst_map"]
     assert len(np.unique(raw)) == len(np.unique(found.instances))
     assert np.array_equal(raw > 0, found.instances > 0)

@@ -10,8 +10,11 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from nuhtc.training.augment import AugmentSettings, draw_tile
-from nuhtc.training.datasets import AnnotatedImage
+from nuhtc.training.data.augment import AugmentSettings, draw_tile
+from nuhtc.training.data.augment_published import PublishedAugment, draw_published_tile
+from nuhtc.training.data.images import Pictures
+from nuhtc.training.data.sampling import ClassAware, class_presence, focus
+from nuhtc.training.processes import Processes
 
 MIN_AREA = 16
 """Nuclei with fewer visible pixels are no targets."""
@@ -82,56 +85,95 @@ class RandomTiles(Dataset[TileTargets]):
         How often each data set is drawn from.
     size
         Side of a tile in pixels.
+    mpp
+        um per pixel of a tile.
     seed
         The same seed gives the same sequence, in any number of processes.
     augment
-        See :class:`AugmentSettings`.
+        How far a tile may differ from its picture.
+    class_aware
+        Number of classes: within a data set draw a class, then a picture that has it, then
+        one of its nuclei of that class, around which the tile is cut. None draws pictures.
+    progress
+        Show a bar while pictures are searched for classes.
     """
 
     def __init__(
         self,
-        groups: Sequence[Sequence[AnnotatedImage]],
+        groups: Sequence[Pictures],
         weights: Sequence[float],
         size: int,
+        mpp: float,
         seed: int,
-        augment: AugmentSettings,
+        augment: AugmentSettings | PublishedAugment,
+        class_aware: int | None = None,
+        *,
+        progress: bool = False,
     ) -> None:
         self.groups = groups
         self.weights = np.asarray(weights, np.float64) / sum(weights)
         self.size = size
+        self.mpp = mpp
         self.seed = seed
         self.augment = augment
+        self.samplers: list[ClassAware | None] = [None for _ in groups]
+        if class_aware is not None:
+            self.samplers = [
+                ClassAware(class_presence(group, class_aware, progress=progress))
+                for group in groups
+            ]
 
     def __getitem__(self, number: int) -> TileTargets:
         """Tile ``number`` with its targets."""
         rng = np.random.default_rng([self.seed, number])
-        group = self.groups[rng.choice(len(self.groups), p=self.weights)]
-        image = group[int(rng.integers(len(group)))]
-        rgb, instances = draw_tile(image, self.size, rng, self.augment)
+        chosen = rng.choice(len(self.groups), p=self.weights)
+        group, sampler = self.groups[chosen], self.samplers[chosen]
+        centre = None
+        if sampler is None or not sampler.classes:
+            image = group[int(rng.integers(len(group)))]
+        else:
+            index, label = sampler.draw(rng)
+            image = group[index]
+            centre = focus(image, label, rng)
+        if isinstance(self.augment, PublishedAugment):
+            rgb, instances = draw_published_tile(
+                image, self.size, rng, self.augment, mpp=self.mpp, centre=centre
+            )
+        else:
+            rgb, instances = draw_tile(
+                image, self.size, rng, self.augment, mpp=self.mpp, centre=centre
+            )
         return make_targets(rgb, instances, image.types)
 
 
-class _Range(Sampler[int]):
-    """Tile numbers from ``start`` to ``stop``: a resumed run starts where it stopped."""
+class _Steps(Sampler[list[int]]):
+    """Tile numbers of each step from ``start``: a resumed run starts where it stopped."""
 
-    def __init__(self, start: int, stop: int) -> None:
-        self.numbers = range(start, stop)
+    def __init__(self, start: int, stop: int, batch: int, processes: Processes) -> None:
+        self.steps = range(start, stop)
+        self.batch = batch
+        self.processes = processes
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.numbers)
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self.steps:
+            yield self.processes.share(range(step * self.batch, (step + 1) * self.batch))
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.steps)
 
 
 def batches(
-    tiles: RandomTiles, batch: int, first_step: int, last_step: int, workers: int
+    tiles: RandomTiles,
+    batch: int,
+    first_step: int,
+    last_step: int,
+    workers: int,
+    processes: Processes,
 ) -> Iterator[list[TileTargets]]:
-    """Batches number ``first_step`` to ``last_step - 1`` of the sequence."""
+    """This process's share of batches ``first_step`` to ``last_step - 1`` of the sequence."""
     loader = DataLoader(
         tiles,
-        batch_size=batch,
-        sampler=_Range(first_step * batch, last_step * batch),
+        batch_sampler=_Steps(first_step, last_step, batch, processes),
         num_workers=workers,
         collate_fn=list,
         prefetch_factor=4 if workers else None,

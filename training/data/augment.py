@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-from nuhtc.training.datasets import AnnotatedImage
+from nuhtc.training.data.images import AnnotatedImage
 
 RGB_FROM_HED = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]], np.float32)
 """Optical density of haematoxylin, eosin and DAB (Ruifrok and Johnston 2001)."""
@@ -39,7 +39,13 @@ class AugmentSettings:
 
 
 def draw_tile(
-    image: AnnotatedImage, size: int, rng: np.random.Generator, settings: AugmentSettings
+    image: AnnotatedImage,
+    size: int,
+    rng: np.random.Generator,
+    settings: AugmentSettings,
+    *,
+    mpp: float,
+    centre: tuple[float, float] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Cut one augmented tile.
 
@@ -53,6 +59,10 @@ def draw_tile(
         Source of all randomness.
     settings
         Probabilities and ranges.
+    mpp
+        um per pixel of the tile.
+    centre
+        x, y of a point of the picture, in its pixels, that the tile must show.
 
     Returns
     -------
@@ -61,16 +71,21 @@ def draw_tile(
     instances
         int32 (size, size), numbers as in the picture, 0 where the tile leaves it.
     """
-    rgb, instances = _cut(image, size, rng, settings)
+    rgb, instances = _cut(image, size, rng, settings, mpp, centre)
     return _recolour(rgb, rng, settings), instances
 
 
 def _cut(
-    image: AnnotatedImage, size: int, rng: np.random.Generator, settings: AugmentSettings
+    image: AnnotatedImage,
+    size: int,
+    rng: np.random.Generator,
+    settings: AugmentSettings,
+    mpp: float,
+    shown: tuple[float, float] | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Sample the tile through one affine map: bilinear for the picture, nearest for labels."""
     height, width = image.instances.shape
-    zoom = float(np.exp(rng.uniform(*np.log(settings.scale))))
+    zoom = float(np.exp(rng.uniform(*np.log(settings.scale)))) * (image.mpp / mpp)
     if rng.random() < settings.rotation:
         angle = rng.uniform(0, 2 * np.pi)
         shear = rng.uniform(-settings.shear, settings.shear)
@@ -81,10 +96,13 @@ def _cut(
     mirror = np.diag([rng.choice([-1.0, 1.0]), 1.0])
     matrix = turn @ np.array([[1.0, shear], [0.0, 1.0]]) @ mirror / zoom
     reach = np.abs(matrix).sum(axis=1) * size / 2
-    centre = [
-        rng.uniform(min(r, side / 2), max(side - r, side / 2))
-        for r, side in zip(reach, (width, height), strict=True)
-    ]
+    low = np.minimum(reach, np.array([width, height]) / 2)
+    high = np.array([width, height]) - low
+    centre = rng.uniform(low, high)
+    if shown is not None:
+        # The point lands within the middle of the tile, wherever the picture's border allows.
+        away = matrix @ (rng.uniform(-0.4, 0.4, 2) * size)
+        centre = np.clip(np.asarray(shown) - away, low, high)
     x0, y0 = (max(0, int(c - r) - 2) for c, r in zip(centre, reach, strict=True))
     x1, y1 = (int(c + r) + 3 for c, r in zip(centre, reach, strict=True))
     window = image.rgb[y0:y1, x0:x1]

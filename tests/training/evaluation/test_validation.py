@@ -16,12 +16,12 @@ from scipy import ndimage
 from torch import Tensor
 
 from nuhtc.native.outlines import trace_masks
-from nuhtc.training import validation
-from nuhtc.training.datasets import AnnotatedImage
+from nuhtc.training.data.images import AnnotatedImage
+from nuhtc.training.evaluation import validation
+from nuhtc.training.evaluation.instance import compare
+from nuhtc.training.evaluation.validation import paste, segment, summarise, validate
 from nuhtc.training.inference import TileNuclei
-from nuhtc.training.metrics import panoptic_quality
 from nuhtc.training.presets import InferenceSettings
-from nuhtc.training.validation import paste, segment, summarise, validate
 
 SETTINGS = InferenceSettings()
 
@@ -66,7 +66,7 @@ def test_each_nucleus_once_and_in_its_place(height: int, width: int, tile: int) 
     truth = random_ellipses(tile + width, height, width, height * width // 800, (8.0, 26.0))
     found = segment(NETWORK, paint(truth), tile, SETTINGS)
     assert found.instances.shape == truth.shape
-    quality = panoptic_quality(truth, found.instances)
+    quality = compare(truth, found.instances)
     assert quality.matched == truth.max() > 0
     assert (quality.missed, quality.invented) == (0, 0)
     assert quality.sq == 1, "to the pixel"
@@ -99,6 +99,7 @@ def test_the_better_score_takes_the_pixels(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(validation, "detect", lambda *_: [nuclei])
     found = segment(NETWORK, np.zeros((100, 100, 3), np.uint8), 128, SETTINGS)
     assert np.array_equal(found.labels[1:], [2, 1])
+    assert found.scores.tolist() == [0, np.float32(0.9), np.float32(0.5)]
     assert np.count_nonzero(found.instances == 1) == 28 * 28
     assert np.count_nonzero(found.instances == 2) == 28 * 21
 

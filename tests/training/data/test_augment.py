@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from reference.blobs import random_ellipses
 from reference.tiny import bounds, disc_image
 
-from nuhtc.training.augment import AugmentSettings, draw_tile
-from nuhtc.training.datasets import AnnotatedImage
-from nuhtc.training.tiles import (
+from nuhtc.training.data.augment import AugmentSettings, draw_tile
+from nuhtc.training.data.images import AnnotatedImage
+from nuhtc.training.data.tiles import (
     MIN_AREA,
     UNTYPED,
     RandomTiles,

@@ -1,0 +1,141 @@
+"""Checkpoints of either kind, ours or published, as a network and what it is."""
+
+import colorsys
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from nuhtc.training import checkpoint
+from nuhtc.training.data.classes import PANNUKE
+from nuhtc.training.errors import CheckpointError
+from nuhtc.training.info import CheckpointInfo, ClassInfo, DataInfo
+from nuhtc.training.network import NuHTC
+from nuhtc.training.presets import Preset
+from nuhtc.training.published import PRESET, Published, load_published
+from nuhtc.training.tensors_only import load_tensors
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file was written by nuhtc-train; if not, it may be a published one.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, damaged, or holds more than tensors and plain values.
+    """
+    content = load_tensors(path)
+    return isinstance(content, dict) and content.get("format") == checkpoint.FORMAT
+
+
+def open_checkpoint(
+    path: Path, *, preset: str | None = None, classes: tuple[ClassInfo, ...] | None = None
+) -> tuple[NuHTC, Preset, CheckpointInfo]:
+    """Load the network of a checkpoint of either kind, in evaluation mode.
+
+    Parameters
+    ----------
+    path
+        A ``model.pt`` of nuhtc-train, or a published ``.pth``.
+    preset
+        The preset that the file must be for; None takes what it is for.
+    classes
+        Names and colours instead of the file's; None takes the file's.
+
+    Raises
+    ------
+    CheckpointError
+        The file cannot be used, is for another preset, or has another number of classes;
+        or it is a published file that does not name its classes, and ``classes`` is None.
+    """
+    if is_ours(path):
+        network, found, info = checkpoint.load_network(path)
+        check_preset(path, found.name, preset)
+    else:
+        check_preset(path, PRESET.name, preset)
+        network, published = load_published(path)
+        found = PRESET
+        info = CheckpointInfo(
+            preset=PRESET.name,
+            classes=classes or _classes_of(path, published),
+            data=(DataInfo(f"{path.stem} (a published checkpoint)", "unknown", "unknown"),),
+        )
+    if classes is not None:
+        if len(classes) != network.classes:
+            raise CheckpointError(
+                f"{path}: the network has {network.classes} classes, --classes names {len(classes)}"
+            )
+        info = replace(info, classes=classes)
+    return network, found, info
+
+
+def check_preset(path: Path, found: str, wanted: str | None) -> None:
+    """Refuse a file that is for another preset.
+
+    Raises
+    ------
+    CheckpointError
+        It is; the message names the preset that the file is for.
+    """
+    if wanted is not None and found != wanted:
+        raise CheckpointError(f"{path}: is for --preset {found}, not for {wanted}")
+
+
+def parse_classes(text: str) -> tuple[ClassInfo, ...]:
+    """Classes from ``Name,Name=#rrggbb,...``.
+
+    A class without a colour gets PanNuke's if PanNuke has one of that name, else one of as
+    many evenly spaced hues.
+
+    Raises
+    ------
+    ValueError
+        An entry has no name or no such colour, or a name comes twice.
+    """
+    names, given = [], []
+    for entry in text.split(","):
+        name, equals, color = (part.strip() for part in entry.partition("="))
+        if not name or not name.isprintable():
+            raise ValueError(f"{entry!r}: a class needs a name, as in Name or Name=#rrggbb")
+        if equals and not re.fullmatch(r"#[0-9a-fA-F]{6}", color):
+            raise ValueError(f"{entry!r}: a colour is #rrggbb, as in {name}=#ff8000")
+        names.append(name)
+        given.append(color)
+    if len(set(names)) < len(names):
+        raise ValueError(f"{text!r}: a name comes twice")
+    return tuple(
+        ClassInfo(info.name, _rgb(color)) if color else info
+        for info, color in zip(_colored(names), given, strict=True)
+    )
+
+
+def _classes_of(path: Path, published: Published) -> tuple[ClassInfo, ...]:
+    """The classes that a published file names."""
+    names, colors = published.class_names, published.class_colors
+    if names is None:
+        example = ",".join(one.name for one in PANNUKE)
+        raise CheckpointError(
+            f"{path}: does not name its {published.class_count} classes; give them in the order "
+            f"they were trained in, as Name or Name=#rrggbb; for PanNuke: --classes {example}"
+        )
+    if colors is None:
+        return _colored(names)
+    return tuple(ClassInfo(name, color) for name, color in zip(names, colors, strict=True))
+
+
+def _colored(names: Sequence[str]) -> tuple[ClassInfo, ...]:
+    known = {one.name.lower(): one.color for one in PANNUKE}
+    return tuple(
+        ClassInfo(name, known.get(name.lower(), _hue(i / len(names))))
+        for i, name in enumerate(names)
+    )
+
+
+def _hue(turn: float) -> tuple[int, int, int]:
+    red, green, blue = colorsys.hsv_to_rgb(turn, 1.0, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _rgb(color: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(color[1:])
+    return red, green, blue

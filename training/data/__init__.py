@@ -1,0 +1,1 @@
+"""Annotated pictures: data sets as they are published, and the tiles that training draws."""

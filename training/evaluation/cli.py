@@ -1,0 +1,222 @@
+"""``nuhtc-eval``: hold a model, or what any tool has saved, against annotated pictures."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from nuhtc.training.any_checkpoint import parse_classes
+from nuhtc.training.data.images import AnnotatedImage, AnnotatedSet
+from nuhtc.training.data.open import open_set
+from nuhtc.training.data.splits import split
+from nuhtc.training.errors import DataError, TrainingError
+from nuhtc.training.evaluation.evaluate import Evaluation, Task, evaluate
+from nuhtc.training.evaluation.predict import Model, open_model, predict
+from nuhtc.training.evaluation.prediction import Prediction
+from nuhtc.training.evaluation.report import as_json, as_text, write_report
+from nuhtc.training.evaluation.save import LAYOUTS, saving
+from nuhtc.training.evaluation.saved import Saved, open_saved
+from nuhtc.training.evaluation.summary import summarise_all
+from nuhtc.training.evaluation.whole_file import prepare_folder
+from nuhtc.training.info import ClassInfo
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="nuhtc-eval",
+        description="Measure a model, or saved predictions of any tool, on annotated pictures: "
+        "Dice, AJI, AJI+, DQ, SQ, PQ; bPQ and mPQ (PanNuke); detection and class F1 (CoNSeP); "
+        "COCO AP; a confusion matrix.",
+    )
+    result.add_argument(
+        "model",
+        type=Path,
+        nargs="?",
+        metavar="BUNDLE_OR_CHECKPOINT",
+        help="a folder from nuhtc-export, which goes through the runtime as a slide does, or a "
+        "model.pt from nuhtc-train, which goes through PyTorch",
+    )
+    result.add_argument(
+        "--data", type=Path, nargs="+", required=True, metavar="PATH", help="annotated data sets"
+    )
+    result.add_argument(
+        "--predictions",
+        type=Path,
+        metavar="PATH",
+        help="instead of a model: a folder of .mat (CoNSeP) or .npz (inst_map, type_map) files "
+        "named like the pictures, or a PanNuke .npy or an .npz in the pictures' order",
+    )
+    result.add_argument(
+        "--split",
+        choices=("validation", "train", "all"),
+        default="validation",
+        help="which pictures (default: those that nuhtc-train never trains on)",
+    )
+    result.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write summary.json, images.csv, classes.csv, tissues.csv, confusion.csv and "
+        "evaluation.png; several data sets get a folder each",
+    )
+    result.add_argument(
+        "--save",
+        type=_layouts,
+        default=(),
+        metavar="LAYOUTS",
+        help="also write the predictions to --out: pannuke (.npy), consep (.mat), or both with "
+        "a comma",
+    )
+    result.add_argument(
+        "--classes",
+        type=_classes,
+        metavar="NAMES",
+        help="of a checkpoint that does not name them: Name,Name,... in the order of training",
+    )
+    result.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    result.add_argument("--tile", type=int, metavar="PX", help="side of a tile (default: model's)")
+    result.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
+    result.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="of a checkpoint"
+    )
+    result.add_argument("--version", action="version", version=f"nuhtc {version('nuhtc')}")
+    return result
+
+
+def _layouts(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(text.split(",")))
+    wrong = [name for name in names if name not in LAYOUTS]
+    if wrong:
+        raise argparse.ArgumentTypeError(
+            f"{', '.join(map(repr, wrong))}: choose from {', '.join(LAYOUTS)}"
+        )
+    return names
+
+
+def _classes(text: str) -> tuple[ClassInfo, ...]:
+    try:
+        return parse_classes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``nuhtc-eval``; returns the exit code."""
+    command = parser()
+    arguments = command.parse_args(argv)
+    if (arguments.model is None) == (arguments.predictions is None):
+        command.error("give either BUNDLE_OR_CHECKPOINT or --predictions")
+    if arguments.predictions is not None and len(arguments.data) > 1:
+        command.error("--predictions are of one data set; give one --data")
+    if arguments.save and arguments.out is None:
+        command.error("--save writes to --out; give it")
+    if arguments.tile is not None and (arguments.tile < 96 or arguments.tile % 32):
+        command.error("--tile must be a multiple of 32, 96 or more")
+    if arguments.threads < 0:
+        command.error("--threads must be 0 or more")
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        command.error("--device cuda: PyTorch sees no CUDA device here")
+    try:
+        results = list(_evaluate(arguments))
+    except TrainingError as error:
+        print(f"nuhtc-eval: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("nuhtc-eval: stopped; what is in the output folder is whole", file=sys.stderr)
+        return 130
+    if arguments.json:
+        source = arguments.predictions or arguments.model
+        print(as_json({"evaluated": str(source), "results": [summarise_all(r) for r in results]}))
+    else:
+        print("\n\n".join(map(as_text, results)))
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> Iterator[Evaluation]:
+    """Measure one data set after the other and write its files."""
+    if arguments.out is not None:
+        prepare_folder(arguments.out)
+    sets = [open_set(path) for path in arguments.data]
+    names = [one.name for one in sets]
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"--data names two data sets {name}; evaluate them one by one")
+    model = None
+    if arguments.model is not None:
+        model = open_model(
+            arguments.model,
+            device=arguments.device,
+            tile=arguments.tile,
+            threads=arguments.threads,
+            classes=arguments.classes,
+        )
+    for dataset in sets:
+        indices = _pictures(dataset, arguments.split)
+        source: Model | Saved = model or open_saved(arguments.predictions, dataset, indices)
+        folder = arguments.out
+        if folder is not None and len(sets) > 1:
+            folder = folder / dataset.name
+            prepare_folder(folder)
+        yield _one_set(dataset, indices, arguments.split, source, folder, arguments.save)
+
+
+def _pictures(dataset: AnnotatedSet, which: str) -> list[int]:
+    """The numbers of the pictures to evaluate."""
+    train, held_out = split(dataset)
+    indices = {"train": train, "validation": held_out, "all": sorted(train + held_out)}[which]
+    if not indices:
+        raise DataError(
+            f"{dataset.path}: none of its {len(dataset)} pictures is in the split {which}; "
+            "choose another --split"
+        )
+    return indices
+
+
+def _one_set(
+    dataset: AnnotatedSet,
+    indices: Sequence[int],
+    which: str,
+    source: Model | Saved,
+    folder: Path | None,
+    layouts: Sequence[str],
+) -> Evaluation:
+    """Predict, save and measure picture by picture; then write the report."""
+    known = dataset.classes
+    task = Task(
+        data=dataset.name,
+        split=which,
+        mpp=dataset.mpp,
+        classes=None if known is None else tuple(one.name for one in known),
+        found_classes=source.classes,
+    )
+    names = [dataset.names()[index] for index in indices]
+    with ExitStack() as stack:
+        savers = [
+            stack.enter_context(saving(layout, folder, names, source.classes))
+            for layout in layouts
+            if folder is not None
+        ]
+
+        def pairs() -> Iterator[tuple[AnnotatedImage, Prediction]]:
+            quiet = not sys.stderr.isatty()
+            bar = tqdm(indices, dataset.name, unit="image", disable=quiet, leave=False)
+            for place, index in enumerate(bar):
+                image = dataset[index]
+                if isinstance(source, Saved):
+                    prediction = source.read(index)
+                else:
+                    prediction = predict(source, image)
+                for save in savers:
+                    save(place, prediction)
+                yield image, prediction
+
+        result = evaluate(task, pairs())
+    if folder is not None:
+        write_report(folder, result)
+    return result

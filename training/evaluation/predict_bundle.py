@@ -1,0 +1,105 @@
+"""Predict pictures with a bundle, the way a slide goes: tiles, network, outlines, stitching."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuhtc.runtime.bundle import load_bundle
+from nuhtc.runtime.engine import open_engine
+from nuhtc.runtime.errors import NuhtcError
+from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
+from nuhtc.runtime.picture import ArraySlide
+from nuhtc.runtime.pipeline import RunSettings, segment_slide
+from nuhtc.training.data.numbering import renumber
+from nuhtc.training.errors import TrainingError
+from nuhtc.training.evaluation.prediction import Prediction
+
+OVERLAP_PX = 64
+MIN_AREA_UM2 = 2.0
+
+
+class BundleModel:
+    """A bundle on the CPU, through the whole runtime.
+
+    Parameters
+    ----------
+    folder
+        From ``nuhtc-export``.
+    tile
+        Side of a tile in pixels; None takes the model's.
+    threads
+        CPU threads; 0 takes every core.
+
+    Raises
+    ------
+    TrainingError
+        The bundle cannot be used.
+    """
+
+    def __init__(self, folder: Path, tile: int | None = None, threads: int = 0) -> None:
+        try:
+            self._bundle = load_bundle(folder)
+            self._engine = open_engine(self._bundle, "auto", threads)
+        except NuhtcError as error:
+            raise TrainingError(str(error)) from error
+        card = self._bundle.card
+        self.mpp = card.mpp
+        self.classes = tuple(one.name for one in card.classes)
+        self._settings = RunSettings(
+            tile_px=card.tile if tile is None else tile,
+            overlap_px=OVERLAP_PX,
+            min_score=card.detection.score,
+            min_area_um2=MIN_AREA_UM2,
+        )
+
+    def find(self, rgb: NDArray[np.uint8]) -> Prediction:
+        """Find the nuclei of a picture, uint8 (H, W, 3).
+
+        Raises
+        ------
+        TrainingError
+            The engine fails.
+        """
+        try:
+            nuclei, _ = segment_slide(
+                ArraySlide(rgb, self.mpp), self._engine, self._bundle, self._settings
+            )
+        except NuhtcError as error:
+            raise TrainingError(str(error)) from error
+        return paint(nuclei, *rgb.shape[:2])
+
+
+def paint(nuclei: Nuclei, height: int, width: int) -> Prediction:
+    """Label map of outlines on whole pixels, the best score on top.
+
+    An outline runs along pixel edges, so a pixel is inside where an odd number of its upright
+    edges lies to the left.
+
+    Parameters
+    ----------
+    nuclei
+        At the picture's own resolution.
+    height, width
+        Of the picture.
+    """
+    painted = np.zeros((height, width), np.int64)
+    coords = nuclei.coords // UNITS_PER_PX
+    for i in np.argsort(nuclei.score, kind="stable"):
+        ring = coords[nuclei.offsets[i] : nuclei.offsets[i + 1]]
+        x0, y0 = ring.min(axis=0)
+        x1, y1 = ring.max(axis=0)
+        crossings = np.zeros((y1 - y0, x1 - x0 + 1), np.int64)
+        for (xa, ya), (xb, yb) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+            if xa == xb:
+                crossings[min(ya, yb) - y0 : max(ya, yb) - y0, xa - x0] += 1
+        inside = np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1
+        painted[y0:y1, x0:x1][inside] = i + 1
+    instances, numbers = renumber(painted)
+    unused = np.zeros(1, np.int64)
+    order = numbers[1:] - 1
+    return Prediction(
+        instances,
+        np.concatenate([unused, nuclei.label[order].astype(np.int64)]),
+        np.concatenate([unused, nuclei.score[order]]).astype(np.float32),
+    )

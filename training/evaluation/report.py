@@ -1,0 +1,161 @@
+"""What people and programs read: the table on the screen, JSON, and the files of ``--out``."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nuhtc.training.evaluation.evaluate import Evaluation
+from nuhtc.training.evaluation.figure import draw
+from nuhtc.training.evaluation.summary import (
+    QUALITIES,
+    Row,
+    class_rows,
+    confusion_rows,
+    picture_rows,
+    summarise_all,
+    tissue_rows,
+)
+from nuhtc.training.evaluation.whole_file import whole_file
+
+TITLES = {
+    "dice": "Dice",
+    "aji": "AJI",
+    "aji_plus": "AJI+",
+    "dq": "DQ",
+    "sq": "SQ",
+    "pq": "PQ",
+    "bpq": "bPQ",
+    "mpq": "mPQ",
+    "f1": "F1",
+    "ap_box": "box AP",
+    "ap_mask": "mask AP",
+    "class": "",
+    "tissue": "",
+    "annotated": "",
+}
+"""Column heads that differ from the figures' names."""
+
+
+def as_json(value: Any) -> str:
+    """JSON with null where a figure is not known, for JSON knows no nan."""
+    return json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def as_text(evaluation: Evaluation) -> str:
+    """The table for the screen."""
+    summary = summarise_all(evaluation)
+    detection, coco = summary["detection"], summary["coco"]
+    lines = [
+        f"{summary['data']} ({summary['split']}): {summary['pictures']} pictures, "
+        f"{summary['nuclei_annotated']} nuclei annotated, {summary['nuclei_found']} found",
+        "",
+        _line(
+            "mean over pictures", {TITLES[name]: summary["instance"][name] for name in QUALITIES}
+        ),
+        _line(
+            "PanNuke protocol", {TITLES[key]: value for key, value in summary["pannuke"].items()}
+        ),
+        _line(
+            f"detection ({detection['radius_px']:g} px)",
+            {key.replace("_", " "): v for key, v in detection.items() if key != "radius_px"},
+        ),
+        *(
+            _line(f"COCO {key.replace('_', ' ')}", {name.upper(): v for name, v in part.items()})
+            for key, part in coco.items()
+        ),
+    ]
+    for rows, drop in (
+        (summary["classes"], ()),
+        (summary["tissues"], [key for row in summary["tissues"][:1] for key in row if " " in key]),
+        (confusion_rows(evaluation), ()),
+    ):
+        if rows:
+            lines += ["", *_table(rows, drop)]
+    lines += [f"note: {note}" for note in evaluation.notes]
+    return "\n".join(lines)
+
+
+def write_report(folder: Path, evaluation: Evaluation) -> None:
+    """Write all files of one data set; each appears whole or not at all.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+    evaluation
+        What to write.
+
+    Raises
+    ------
+    TrainingError
+        A file cannot be written.
+    """
+    tables = {
+        "images": picture_rows(evaluation),
+        "classes": class_rows(evaluation),
+        "tissues": tissue_rows(evaluation),
+        "confusion": confusion_rows(evaluation),
+    }
+    for name, rows in tables.items():
+        _write_text(folder / f"{name}.csv", _csv(rows))
+    _write_text(folder / "summary.json", as_json(summarise_all(evaluation)) + "\n")
+    with whole_file(folder / "evaluation.png") as partial:
+        draw(evaluation, partial)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="")
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    """Rows with one head; empty cells where a figure is not known."""
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return "" if math.isnan(value) else f"{value:.6f}"
+
+
+def _line(title: str, figures: dict[str, float]) -> str:
+    return f"{title:<20}" + "  ".join(f"{name} {_figure(value)}" for name, value in figures.items())
+
+
+def _table(rows: Sequence[Row], drop: Sequence[str]) -> list[str]:
+    """Rows as text in columns as wide as their widest cell."""
+    keys = [key for key in rows[0] if key not in drop]
+    cells = [[TITLES.get(key, key.replace("_", " ")) for key in keys]]
+    cells += [[_figure(row[key]) for key in keys] for row in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(keys))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in cells
+    ]
+
+
+def _figure(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
