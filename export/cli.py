@@ -48,8 +48,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--storage",
         choices=("float16", "float32"),
-        default="float16",
-        help="how weights are stored; arithmetic is float32 (default: float16)",
+        help="how weights are stored; arithmetic is float32 (default: float32 for "
+        f"{PRESET.name}, whose numbers are then the published ones, else float16)",
     )
     result.add_argument(
         "--tiles",
@@ -141,11 +141,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in ("features", "boxes", "probabilities")
         if getattr(arguments, name) is not None
     }
-    limits = dataclasses.replace(LIMITS[arguments.storage], **wanted)
     try:
         network, preset, info = open_checkpoint(
             arguments.checkpoint, preset=arguments.preset, classes=arguments.classes
         )
+        storage = arguments.storage or ("float32" if preset is PRESET else "float16")
+        limits = dataclasses.replace(LIMITS[storage], **wanted)
         tiles = (
             example_tiles(preset.tile)
             if arguments.tiles is None
@@ -162,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             preset,
             info,
             arguments.out,
-            storage=arguments.storage,
+            storage=storage,
             accept=close_enough,
         )
     except (NuhtcError, TrainingError) as error:
@@ -178,5 +179,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 1
     size = sum(item.size for item in bundle.card.files.values())
-    print(f"{bundle.folder}: {size / 1e6:.1f} MB, weights stored as {arguments.storage}")
+    print(f"{bundle.folder}: {size / 1e6:.1f} MB, weights stored as {storage}")
     return 0

@@ -113,7 +113,9 @@ def compare(
         _difference("trunk.scores", expected["scores"], found["scores"], limits.probabilities)
     )
     result += [
-        _difference("heads.boxes", boxes.numpy() / scale, found_heads["boxes"] / scale, limits.boxes),
+        _difference(
+            "heads.boxes", boxes.numpy() / scale, found_heads["boxes"] / scale, limits.boxes
+        ),
         _difference(
             "heads.probabilities",
             probabilities.numpy(),

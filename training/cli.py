@@ -20,7 +20,7 @@ from nuhtc.training.loop import PRECISIONS, Run, RunSettings
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import PRESETS, Preset
 from nuhtc.training.processes import Processes, own_device, processes
-from nuhtc.training.recipe import Recipe
+from nuhtc.training.recipe import SCHEDULES, Recipe
 
 DEFAULTS = RunSettings()
 
@@ -84,6 +84,11 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--batch", type=int, help="tiles of a step, over all GPUs")
     how.add_argument("--learning-rate", type=float)
     how.add_argument("--warmup", type=int, metavar="STEPS")
+    how.add_argument(
+        "--schedule",
+        choices=sorted(SCHEDULES),
+        help="how the rate falls: along a cosine, or tenfold at 15%% and at 80%% as published",
+    )
     how.add_argument("--ema-decay", type=float, help="of the average of the weights")
     how.add_argument("--seed", type=int, default=DEFAULTS.seed)
     how.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -154,6 +159,8 @@ def make_recipe(preset: Preset, arguments: argparse.Namespace) -> Recipe:
         )
         if getattr(arguments, name) is not None
     }
+    if arguments.schedule is not None:
+        given["schedule"] = SCHEDULES[arguments.schedule]
     if arguments.no_imagenet:
         # What was not learned before has to be learned now.
         given["frozen_steps"] = 0
@@ -215,10 +222,11 @@ def _train(arguments: argparse.Namespace, device: torch.device, group: Processes
         arguments.out,
         device,
         group,
+        progress=sys.stderr.isatty(),
     )
     if group.first:
         _announce(run, chosen)
-    run.train(progress=sys.stderr.isatty())
+    run.train()
     if group.first:
         final, _ = checkpoint.read(arguments.out / "model.pt")
         print(f"{arguments.out / 'model.pt'}: step {final.steps}")

@@ -71,6 +71,8 @@ class Run:
         ``cpu`` or ``cuda``.
     processes
         The processes that train together.
+    progress
+        Show bars.
     """
 
     def __init__(
@@ -84,6 +86,8 @@ class Run:
         folder: Path,
         device: torch.device,
         processes: Processes = Processes(),  # noqa: B008 - a frozen value
+        *,
+        progress: bool = False,
     ) -> None:
         if recipe.batch % processes.count:
             raise TrainingError(
@@ -98,6 +102,7 @@ class Run:
             parameter_groups(self.network, recipe), lr=recipe.learning_rate
         )
         self.average = Averaged(self.network, recipe.ema)
+        self.progress = progress and processes.first
         self.tiles = RandomTiles(
             list(data.train.values()),
             [data.weights[name] for name in data.train],
@@ -106,7 +111,7 @@ class Run:
             settings.seed,
             recipe.augment,
             network.classes if recipe.class_aware else None,
-            progress=processes.first,
+            progress=self.progress,
         )
         self.step = 0
         self.best = -1.0
@@ -150,7 +155,7 @@ class Run:
             best=self.best,
         )
 
-    def train(self, *, progress: bool) -> None:
+    def train(self) -> None:
         """Train to the last step, then measure on every held-out picture."""
         settings = self.settings
         try:
@@ -159,7 +164,6 @@ class Run:
             raise TrainingError(
                 f"{self.folder}: cannot be made ({error.strerror}); choose another --out"
             ) from error
-        progress &= self.processes.first
         stream = batches(
             self.tiles, self.recipe.batch, self.step, settings.steps, settings.workers,
             self.processes,
@@ -168,9 +172,12 @@ class Run:
         sums: dict[str, float] = {}
         counted = 0
         with (
-            TrainingLog(self.folder, self.step, wandb=settings.wandb, active=self.processes.first)
-            as log,
-            tqdm(total=settings.steps, initial=self.step, unit="step", disable=not progress) as bar,
+            TrainingLog(
+                self.folder, self.step, wandb=settings.wandb, active=self.processes.first
+            ) as log,
+            tqdm(
+                total=settings.steps, initial=self.step, unit="step", disable=not self.progress
+            ) as bar,
         ):
             for batch in stream:
                 losses = self._one_step(batch)
@@ -182,7 +189,7 @@ class Run:
                     bar.set_postfix(loss=f"{sum(losses.values()):.3f}")
                 last = self.step == settings.steps
                 due = self.step % settings.validate_every == 0 or last
-                quality = self._validate(progress) if due else None
+                quality = self._validate() if due else None
                 if self.step % settings.save_every == 0 or due:
                     # The log first: a run that is killed in between drops the row again.
                     means = {name: value / counted for name, value in sums.items()}
@@ -194,7 +201,7 @@ class Run:
                     plot_curves(
                         self.folder / "log.csv", self.folder / "curves.png", self.preset.name
                     )
-        self._finish(progress)
+        self._finish()
 
     def _one_step(self, batch: Sequence[TileTargets]) -> dict[str, float]:
         settings, recipe = self.settings, self.recipe
@@ -240,7 +247,7 @@ class Run:
         network.load_state_dict(self.average.weights)
         return network.eval()
 
-    def _measure(self, network: NuHTC, images: Pictures, progress: bool) -> dict[str, float]:
+    def _measure(self, network: NuHTC, images: Pictures) -> dict[str, float]:
         """Figures over held-out pictures, which the processes share out."""
         share = self.processes.share(range(len(images)))
         results: list[ImageResult] = validate(
@@ -248,16 +255,16 @@ class Run:
             Part(images, share),
             self.preset.tile,
             self.preset.inference,
-            progress=progress,
+            progress=self.progress,
         )
         return summarise(self.processes.gather(results))
 
-    def _validate(self, progress: bool) -> dict[str, float] | None:
+    def _validate(self) -> dict[str, float] | None:
         """Figures of the averaged weights on the first data set's held-out pictures."""
         name, images = next(iter(self.data.validation.items()))
         if len(images) == 0:
             return None
-        summary = self._measure(self._averaged_network(), images, progress)
+        summary = self._measure(self._averaged_network(), images)
         if summary["pq"] > self.best:
             self.best = summary["pq"]
             self._save_model(((name, tuple(summary.items())),))
@@ -273,7 +280,7 @@ class Run:
                 self.average.weights,
             )
 
-    def _finish(self, progress: bool) -> None:
+    def _finish(self) -> None:
         """Measure the best average on the held-out pictures of every data set."""
         model = self.folder / "model.pt"
         if self.best < 0:
@@ -283,7 +290,7 @@ class Run:
         network, _, info = checkpoint.load_network(model)
         network.to(self.device)
         metrics = tuple(
-            (name, tuple(self._measure(network, images, progress).items()))
+            (name, tuple(self._measure(network, images).items()))
             for name, images in self.data.validation.items()
             if len(images)
         )

@@ -21,7 +21,7 @@ PATIENCE = timedelta(hours=2)
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together."""
+    """One process among those that train together."""
 
     rank: int = 0
     count: int = 1
@@ -61,9 +61,7 @@ class Processes:
 
     def average_buffers(self, *modules: nn.Module) -> None:
         """Give every process the mean running statistics."""
-        self.average(
-            [b for module in modules for b in module.buffers() if b.is_floating_point()]
-        )
+        self.average([b for module in modules for b in module.buffers() if b.is_floating_point()])
 
     def wait(self) -> None:
         """Wait until every process is here."""
@@ -107,4 +105,3 @@ def own_device(name: str) -> torch.device:
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-

@@ -64,12 +64,15 @@ class Recipe:
     augment: AugmentSettings | PublishedAugment = field(default_factory=AugmentSettings)
 
 
+SCHEDULES: dict[str, Cosine | Drops] = {"cosine": Cosine(), "drops": Drops((30 / 200, 160 / 200))}
+"""By their names on the command line; the drops are the published epochs 30 and 160 of 200."""
+
 LITE0_RECIPE = Recipe(steps=4000)
 
 PUBLISHED_RECIPE = Recipe(
     epochs=200,
     learning_rate=1e-4,
-    schedule=Drops((30 / 200, 160 / 200)),
+    schedule=SCHEDULES["drops"],
     warmup=1000,
     decay_biases=True,
     clip=None,

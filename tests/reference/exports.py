@@ -1,5 +1,6 @@
 """One network and the bundles that export makes of it, for every test that needs a real one."""
 
+import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,11 @@ def _export(
     tiles: NDArray[np.uint8],
 ) -> Exported:
     """Trace once; float16 storage is made from the float32 graphs."""
-    whole = write_bundle(network, preset, info, folder / "float32", storage="float32")
+    logging.disable(logging.WARNING)  # the tracer's thousands of lines, which pytest would keep
+    try:
+        whole = write_bundle(network, preset, info, folder / "float32", storage="float32")
+    finally:
+        logging.disable(logging.NOTSET)
     assert whole is not None
     half = folder / "float16"
     half.mkdir()

@@ -45,9 +45,7 @@ class Inside:
     def silence(self, weight: str) -> None:
         """Set a weight to zeros."""
         (stored,) = (
-            one
-            for one in self.model.graph.initializer
-            if one.name in {weight, f"{weight}.float16"}
+            one for one in self.model.graph.initializer if one.name in {weight, f"{weight}.float16"}
         )
         zeros = np.zeros_like(numpy_helper.to_array(stored))
         stored.CopyFrom(numpy_helper.from_array(zeros, stored.name))

@@ -13,8 +13,8 @@ from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.info import CheckpointInfo, ClassInfo
 from nuhtc.training.network import NetworkSettings
 from nuhtc.training.objective import ObjectiveSettings
-from nuhtc.training.recipe import Recipe
 from nuhtc.training.presets import InferenceSettings, Preset
+from nuhtc.training.recipe import Recipe
 
 NAMES = ("Bright", "Dark")
 

@@ -91,15 +91,15 @@ def assert_same_file(a: Path, b: Path) -> None:
 
 
 def test_a_stopped_run_continues_as_if_it_had_not(tmp_path: Path, data: TrainingData) -> None:
-    start(tmp_path / "whole", data).train(progress=False)
+    start(tmp_path / "whole", data).train()
     stopped = start(tmp_path / "stopped", data)
     before_step(stopped, 2, interrupt)
     with pytest.raises(KeyboardInterrupt):
-        stopped.train(progress=False)
+        stopped.train()
     # Whatever weights and randomness the new process starts with are of no account.
     resumed = start(tmp_path / "stopped", data, seed=77)
     assert resumed.step == 2
-    resumed.train(progress=False)
+    resumed.train()
     for name in ("last.pt", "model.pt"):
         assert_same_file(tmp_path / "whole" / name, tmp_path / "stopped" / name)
 
@@ -107,7 +107,7 @@ def test_a_stopped_run_continues_as_if_it_had_not(tmp_path: Path, data: Training
 def test_steps_teach(tmp_path: Path, data: TrainingData) -> None:
     run = start(tmp_path, data)
     before = {name: p.detach().clone() for name, p in run.network.named_parameters()}
-    run.train(progress=False)
+    run.train()
     still = [n for n, p in run.network.named_parameters() if torch.equal(p.detach(), before[n])]
     assert still == []
     info, content = checkpoint.read(run.last)
@@ -117,18 +117,18 @@ def test_steps_teach(tmp_path: Path, data: TrainingData) -> None:
 def test_the_seed_decides(tmp_path: Path, data: TrainingData) -> None:
     short = replace(SETTINGS, steps=1)
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        start(tmp_path / name, data, replace(short, seed=seed)).train(progress=False)
+        start(tmp_path / name, data, replace(short, seed=seed)).train()
     assert_same_file(tmp_path / "a" / "last.pt", tmp_path / "b" / "last.pt")
     with pytest.raises(AssertionError):
         assert_same_file(tmp_path / "a" / "last.pt", tmp_path / "c" / "last.pt")
 
 
 def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path, data: TrainingData) -> None:
-    start(tmp_path, data).train(progress=False)
+    start(tmp_path, data).train()
     kept = tmp_path / "kept"
     shutil.copytree(tmp_path, kept)
     again = start(tmp_path, data, seed=5)
-    again.train(progress=False)
+    again.train()
     assert again.step == 4
     for name in ("last.pt", "model.pt"):
         assert_same_file(tmp_path / name, kept / name)
@@ -144,7 +144,7 @@ def test_a_loss_that_is_no_number(tmp_path: Path, data: TrainingData, value: flo
 
     before_step(run, 2, spoil)
     with pytest.raises(TrainingError) as caught:
-        run.train(progress=False)
+        run.train()
     message = str(caught.value)
     assert "step 2" in message and "rpn_class" in message and str(run.last) in message
     _, content = checkpoint.read(run.last)
@@ -159,7 +159,7 @@ def test_a_first_loss_that_is_no_number_promises_no_file(
     with torch.no_grad():
         run.network.mask.logits.bias.fill_(math.nan)
     with pytest.raises(TrainingError) as caught:
-        run.train(progress=False)
+        run.train()
     assert "step 0 (mask)" in str(caught.value) and "last.pt" not in str(caught.value)
 
 
@@ -179,12 +179,12 @@ def test_a_model_in_place_of_a_run(tmp_path: Path, data: TrainingData) -> None:
 def test_a_folder_that_cannot_be_made(tmp_path: Path, data: TrainingData) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(TrainingError, match="--out"):
-        start(tmp_path / "file" / "run", data).train(progress=False)
+        start(tmp_path / "file" / "run", data).train()
 
 
 def test_the_log_has_a_line_for_each_save(tmp_path: Path, data: TrainingData) -> None:
     settings = replace(SETTINGS, save_every=2, validate_every=2)
-    start(tmp_path, data, settings).train(progress=False)
+    start(tmp_path, data, settings).train()
     with (tmp_path / "log.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["2", "4"]
@@ -209,7 +209,7 @@ def test_the_best_average_is_kept(
                 {step: {k: v.clone() for k, v in run.average.weights.items()}}
             ),
         )  # fmt: skip
-    run.train(progress=False)
+    run.train()
     info, content = checkpoint.read(tmp_path / "model.pt")
     assert info.steps == 2
     assert info.metrics == (("a", (("pq", 0.7),)),)
@@ -222,7 +222,7 @@ def test_without_held_out_pictures_the_last_average_is_the_model(
     tmp_path: Path, data: TrainingData
 ) -> None:
     run = start(tmp_path, replace(data, validation={"a": [], "b": []}))
-    run.train(progress=False)
+    run.train()
     info, content = checkpoint.read(tmp_path / "model.pt")
     assert info.steps == 4 and info.metrics == ()
     assert all(torch.equal(content["state_dict"][k], v) for k, v in run.average.weights.items())
@@ -232,7 +232,7 @@ def test_the_model_carries_figures_of_every_held_out_set(
     tmp_path: Path, data: TrainingData
 ) -> None:
     both = replace(data, validation={"a": data.validation["a"], "b": [disc_image(11, 100)]})
-    start(tmp_path, both, replace(SETTINGS, steps=1)).train(progress=False)
+    start(tmp_path, both, replace(SETTINGS, steps=1)).train()
     info, _ = checkpoint.read(tmp_path / "model.pt")
     assert [name for name, _ in info.metrics] == ["a", "b"]
     for _, values in info.metrics:
@@ -244,7 +244,7 @@ def test_the_model_carries_figures_of_every_held_out_set(
 def test_the_rate_reaches_the_optimizer(tmp_path: Path, data: TrainingData) -> None:
     recipe = replace(RECIPE, warmup=10, learning_rate=0.01)
     run = start(tmp_path, data, replace(SETTINGS, steps=1), recipe=recipe)
-    run.train(progress=False)
+    run.train()
     assert [group["lr"] for group in run.optimizer.param_groups] == pytest.approx([0.001, 0.001])
 
 
@@ -260,7 +260,7 @@ def test_what_is_frozen_stays_and_then_learns(tmp_path: Path, data: TrainingData
 
     for step in (2, 3):
         before_step(run, step, note)
-    run.train(progress=False)
+    run.train()
     frozen = {name for name in before if name.startswith(("backbone.stem.", "backbone.norm."))}
     assert not seen[2] & frozen, "neither weights nor running statistics"
     assert "rpn.conv.weight" in seen[2]
@@ -278,12 +278,12 @@ def test_a_batch_that_cannot_be_shared(tmp_path: Path, data: TrainingData) -> No
 
 def test_class_aware_runs(tmp_path: Path, data: TrainingData) -> None:
     run = start(tmp_path, data, recipe=replace(RECIPE, class_aware=True))
-    run.train(progress=False)
+    run.train()
     assert run.step == 4
 
 
 def test_a_killed_run_ends_with_the_same_log(tmp_path: Path, data: TrainingData) -> None:
-    start(tmp_path / "whole", data).train(progress=False)
+    start(tmp_path / "whole", data).train()
     stopped = start(tmp_path / "stopped", data)
     saved = stopped._save_last
 
@@ -294,8 +294,8 @@ def test_a_killed_run_ends_with_the_same_log(tmp_path: Path, data: TrainingData)
 
     stopped._save_last = killed  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        stopped.train(progress=False)
-    start(tmp_path / "stopped", data, seed=77).train(progress=False)
+        stopped.train()
+    start(tmp_path / "stopped", data, seed=77).train()
     logs = []
     for name in ("whole", "stopped"):
         with (tmp_path / name / "log.csv").open(newline="") as file:

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def tiles(count: int, *, typed: bool = True) -> list[TileTargets]:
     pictures = [disc_image(i, typed=typed) for i in range(2)]
-    source = RandomTiles([pictures], [1], SIDE, 0, AugmentSettings(scale=(1, 1)))
+    source = RandomTiles([pictures], [1], SIDE, 0.25, 0, AugmentSettings(scale=(1, 1)))
     return [source[i] for i in range(count)]
 
 

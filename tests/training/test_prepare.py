@@ -15,6 +15,7 @@ from PIL import Image
 from reference.made_sets import (
     made_truths,
     same_nuclei,
+    write_coco,
     write_conic,
     write_every_layout,
     write_folder,
@@ -118,10 +119,15 @@ def test_every_set_into_every_layout(tmp_path: Path, layout: write.Format) -> No
 @pytest.mark.skipif(not DATA.is_dir(), reason="data set absent: ../shared/data/consep")
 def test_a_real_picture_through_every_layout(tmp_path: Path) -> None:
     real = open_set(DATA)
-    source = MemorySet([real[0]], real.classes)
+    whole = real[0]
+    assert whole.types is not None
+    instances, numbers = renumber(whole.instances[300:600, 200:520].astype(np.int64))
+    rgb = np.ascontiguousarray(whole.rgb[300:600, 200:520])
+    part = AnnotatedImage("part", rgb, instances, whole.types[numbers])
+    assert len(part) > 20
     for layout in FORMATS:
-        write_set(source, tmp_path / layout, layout)
-        same_nuclei(open_set(tmp_path / layout)[0], real[0])
+        write_set(MemorySet([part], real.classes), tmp_path / layout, layout)
+        same_nuclei(open_set(tmp_path / layout)[0], part)
 
 
 def test_what_nuhtc_reads(tmp_path: Path) -> None:
@@ -228,6 +234,12 @@ def test_a_set_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "no such file" in failure(capsys, [str(tmp_path / "none")])
     (tmp_path / "masks.npy").touch()
     assert "images.npy: missing" in failure(capsys, [str(tmp_path)])
+
+
+def test_pictures_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_coco(tmp_path / "a" / "b" / "my.json", tmp_path / "c", made_truths(4))
+    assert "--images" in failure(capsys, [str(file)])
+    assert main([str(file), "--images", str(tmp_path / "c")]) == 0
 
 
 def test_wrong_use(tmp_path: Path) -> None:

@@ -46,9 +46,7 @@ def test_alone_nothing_changes() -> None:
 
 def test_what_two_tell_each_other(tmp_path: Path) -> None:
     together("exchange.py", str(tmp_path))
-    first, second = (
-        json.loads((tmp_path / f"{rank}.json").read_text("utf-8")) for rank in (0, 1)
-    )
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text("utf-8")) for rank in (0, 1))
     assert first["own"] == ["item 0", "item 2", "item 4"] and second["own"] == ["item 1", "item 3"]
     for answer in (first, second):
         assert answer["all"] == [f"item {i}" for i in range(5)]

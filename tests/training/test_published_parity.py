@@ -33,6 +33,7 @@ pytestmark = pytest.mark.skipif(
     not (PARITY / "golden.npz").exists(), reason="golden values absent: ../shared/parity"
 )
 
+
 class Run(NamedTuple):
     """One forward pass over both golden images."""
 

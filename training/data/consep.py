@@ -17,7 +17,7 @@ from scipy.io import loadmat
 from nuhtc.training.data.classes import CONSEP, describe
 from nuhtc.training.data.images import DEFAULT_MPP, AnnotatedImage
 from nuhtc.training.data.numbering import majority_types, renumber, size_text, whole_numbers
-from nuhtc.training.data.reading import read_rgb, reason
+from nuhtc.training.data.reading import find_pictures, read_rgb, reason
 from nuhtc.training.errors import DataError
 from nuhtc.training.info import ClassInfo
 
@@ -57,7 +57,7 @@ class ConsepSet:
             raise DataError(f"{path}: holds no Labels/*.mat (nor Train/Labels/*.mat)")
         self.path = base
         images, self._labels = _inner(base, "images"), _inner(base, "labels")
-        self._images = sorted(images.glob("*.png"), key=lambda file: file.name)
+        self._images = find_pictures(images, self._labels, ".mat")
         if not self._images:
             raise DataError(f"{images}: holds no *.png to go with Labels/*.mat")
         typed = len(_read_mat(self._label(0))) > 1

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from nuhtc.training.data.classes import CONSEP, describe
 from nuhtc.training.data.images import DEFAULT_MPP, AnnotatedImage
 from nuhtc.training.data.numbering import majority_types, renumber, size_text, whole_numbers
-from nuhtc.training.data.reading import read_json, read_mpp, read_rgb, reason
+from nuhtc.training.data.reading import find_pictures, read_json, read_mpp, read_rgb, reason
 from nuhtc.training.errors import DataError
 from nuhtc.training.info import ClassInfo, DataInfo
 
@@ -101,10 +101,10 @@ class FolderSet:
             raise DataError(f"{root}: no such folder; --data takes folders of annotated pictures")
         root = root.resolve()
         base = root if (root / "images").is_dir() else root / "train"
-        self._images = sorted((base / "images").glob("*.png"), key=lambda path: path.name)
+        self._labels = base / "labels"
+        self._images = find_pictures(base / "images", self._labels, ".npz")
         if not self._images:
             raise DataError(f"{root}: holds no images/*.png (nor train/images/*.png)")
-        self._labels = base / "labels"
         said = _read_description(base / DESCRIPTION)
         self.path = root
         self.name: str = said.get("name", root.name if root.name != "train" else root.parent.name)

@@ -11,6 +11,36 @@ from PIL import Image
 from nuhtc.training.errors import DataError
 
 
+def find_pictures(images: Path, labels: Path, ending: str) -> list[Path]:
+    """The pictures of a folder, by name, and none of them lost.
+
+    Parameters
+    ----------
+    images, labels
+        The folders of ``*.png`` and of the label files.
+    ending
+        Of the label files, with its dot.
+
+    Raises
+    ------
+    DataError
+        A label file has no picture.
+    """
+    found, written = (
+        # Archives from a Mac are full of files called ._name.
+        sorted((p for p in folder.glob(f"*{end}") if p.name[0] != "."), key=lambda p: p.name)
+        for folder, end in ((images, ".png"), (labels, ending))
+    )
+    have = {path.stem for path in found}
+    for label in written:
+        if found and label.stem not in have:
+            raise DataError(
+                f"{images / label.stem}.png: missing, but {label} is there; add the picture or "
+                "remove its label"
+            )
+    return found
+
+
 def read_rgb(path: Path) -> NDArray[np.uint8]:
     """Read a picture as uint8 (H, W, 3).
 

@@ -59,7 +59,8 @@ def encode(instances: NDArray[np.int32]) -> list[dict[str, Any]]:
     height, width = instances.shape
     found: list[dict[str, Any]] = []
     for number, part in enumerate(ndimage.find_objects(instances), 1):
-        columns, rows = np.nonzero(instances[part].T == number)
+        crop = instances[part].T
+        columns, rows = np.nonzero(crop == number)
         pixels = (columns + part[1].start) * height + rows + part[0].start
         breaks = np.flatnonzero(np.diff(pixels) > 1)
         starts = pixels[np.concatenate([[0], breaks + 1])]

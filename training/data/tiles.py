@@ -170,7 +170,7 @@ def batches(
     workers: int,
     processes: Processes,
 ) -> Iterator[list[TileTargets]]:
-    """This process's share of batches ``first_step`` to ``last_step - 1`` of the sequence."""
+    """Give the process its share of batches ``first_step`` to ``last_step - 1`` of the sequence."""
     loader = DataLoader(
         tiles,
         batch_sampler=_Steps(first_step, last_step, batch, processes),

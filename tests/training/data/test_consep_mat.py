@@ -132,6 +132,9 @@ def test_damaged_files(tmp_path: Path, content: bytes) -> None:
 
 def test_labels_without_pictures(tmp_path: Path) -> None:
     root = write_consep(tmp_path / "Train", TRUTHS)
+    (root / "Images" / "train_2.png").unlink()
+    with pytest.raises(DataError, match=r"train_2\.png: missing, but .*train_2\.mat is there"):
+        ConsepSet(root)
     for image in (root / "Images").iterdir():
         image.unlink()
     with pytest.raises(DataError, match=r"holds no \*\.png"):

@@ -196,6 +196,21 @@ def test_pictures_of_a_folder_in_order(tmp_path: Path) -> None:
         assert found.name == "mine"
 
 
+def test_labels_without_a_picture(tmp_path: Path) -> None:
+    write(tmp_path, "a")
+    lost, _ = write(tmp_path, "b")
+    lost.unlink()
+    with pytest.raises(DataError, match=r"b\.png: missing, but .*b\.npz is there"):
+        FolderSet(tmp_path)
+
+
+def test_hidden_files_are_not_pictures(tmp_path: Path) -> None:
+    write(tmp_path, "a")
+    for name in ("images/._a.png", "labels/._a.npz"):
+        (tmp_path / name).touch()
+    assert FolderSet(tmp_path).names() == ["a"]
+
+
 def test_folders_without_pictures(tmp_path: Path) -> None:
     (tmp_path / "empty" / "images").mkdir(parents=True)
     for root in (tmp_path / "missing", tmp_path, tmp_path / "empty"):
