@@ -65,7 +65,7 @@ class _WindowedBackward(torch.autograd.Function):
         # Regions of like size go together, in windows of 4, 8, 16, ... cells.
         side = torch.maximum(cells_x, cells_y).clamp(min=4)
         power = (side.to(torch.float32).log2().ceil()).long()
-        for exponent in power.unique().tolist():
+        for exponent in sorted(set(power.tolist())):
             chosen = (power == exponent).nonzero()[:, 0]
             cells = 1 << int(exponent)
             # A chunk's gradients stay within the processor's cache.
@@ -97,10 +97,8 @@ def _window(low: Tensor, high: Tensor, cells: int) -> tuple[Tensor, Tensor]:
 def _weights(low: Tensor, high: Tensor, first: Tensor, window: int, cells: int, ctx: Any) -> Tensor:
     """Weight of each cell of the window in each bin along one axis, (R, bins, window)."""
     length = high - low
-    if ctx.sampling > 0:
-        samples = torch.full_like(low, ctx.sampling)
-    else:
-        samples = (length / ctx.size).ceil()
+    adaptive = (length / ctx.size).ceil()
+    samples = torch.full_like(low, ctx.sampling) if ctx.sampling > 0 else adaptive
     most = int(samples.max()) if len(samples) else 0
     number = torch.arange(max(most, 1), dtype=low.dtype)
     used = (number < samples[:, None]).to(low.dtype) / samples.clamp(min=1)[:, None]

@@ -244,6 +244,13 @@ def _announce(run: Run, chosen: Selection) -> None:
         f"step {run.step} of {settings.steps}, {run.recipe.batch} tiles each\n{chosen.table()}",
         file=sys.stderr,
     )
+    for name, sampler in zip(chosen.data.train, run.tiles.samplers, strict=True):
+        for label in () if sampler is None or not sampler.classes else sampler.left_out:
+            print(
+                f"nuhtc-train: {name} has no {chosen.classes[label].name} nucleus; "
+                "the class is left out of its draw",
+                file=sys.stderr,
+            )
 
 
 if __name__ == "__main__":

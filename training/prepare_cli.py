@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -65,9 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prepare(arguments: argparse.Namespace) -> int:
     from nuhtc.training.data.open import open_set
-    from nuhtc.training.data.write import write_set
+    from nuhtc.training.data.write import check_free, write_set
     from nuhtc.training.prepare import examine
 
+    if arguments.out is not None:
+        # Before minutes of reading, not after them.
+        check_free(arguments.out)
     source = open_set(arguments.data, arguments.images)
     with _bar("reading", len(source)) as step:
         report = examine(source, step)
@@ -78,17 +82,28 @@ def _prepare(arguments: argparse.Namespace) -> int:
             write_set(source, written, arguments.format or "folder", step)
     if arguments.json:
         out = None if written is None else str(written)
-        print(json.dumps(report.as_json() | {"written": out}, ensure_ascii=False))
+        _say(json.dumps(report.as_json() | {"written": out}, ensure_ascii=False))
     else:
-        print(report.as_text())
+        _say(report.as_text())
         if written is not None:
-            print(f"{written}: {len(source):,} pictures written")
+            _say(f"{written}: {len(source):,} pictures written")
     if report.problems and arguments.out is not None:
         print(
             f"nuhtc-prepare: {arguments.out}: not written; mend what is listed first",
             file=sys.stderr,
         )
     return 1 if report.problems else 0
+
+
+def _say(text: str) -> None:
+    """Print a result; whoever reads it, such as head, may have seen enough."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Python flushes stdout once more when it ends; that must find something to write to.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 @contextmanager

@@ -104,7 +104,8 @@ def rate_at(step: int, steps: int, recipe: Recipe) -> float:
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
     """Weights with decay, and those without."""
-    with_decay, without = [], []
+    with_decay: list[nn.Parameter] = []
+    without: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         spared = "norm" in name or "position_bias" in name
         spared |= parameter.ndim <= 1 and not recipe.decay_biases

@@ -16,7 +16,7 @@ from scipy import io
 
 from nuhtc.training.data.classes import CONIC, CONSEP, PANNUKE
 from nuhtc.training.data.images import AnnotatedImage, AnnotatedSet
-from nuhtc.training.info import ClassInfo
+from nuhtc.training.info import ClassInfo, DataInfo
 
 TISSUES = ("Breast", "Colon", "Bile-duct")
 
@@ -29,6 +29,33 @@ class Truth:
     instances: NDArray[np.int32]
     types: NDArray[np.int64]
     tissue: str
+
+
+class MemorySet:
+    """A data set of pictures in memory."""
+
+    path = Path("memory")
+    name = "made-up"
+    info = DataInfo("Made up", "CC0", "nobody")
+
+    def __init__(
+        self,
+        images: list[AnnotatedImage],
+        classes: tuple[ClassInfo, ...] | None,
+        mpp: float = 0.25,
+    ) -> None:
+        self.images = images
+        self.classes = classes
+        self.mpp = mpp
+
+    def names(self) -> list[str]:
+        return [image.name for image in self.images]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> AnnotatedImage:
+        return self.images[index]
 
 
 def made_truths(classes: int, count: int = 3, height: int = 40, width: int = 48) -> list[Truth]:

@@ -3,6 +3,9 @@
 import contextlib
 import errno
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 from reference.made_sets import (
+    MemorySet,
     made_truths,
     same_nuclei,
     write_coco,
@@ -31,38 +35,11 @@ from nuhtc.training.data.numbering import renumber
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.write import FORMATS, write_set
 from nuhtc.training.errors import DataError, TrainingError
-from nuhtc.training.info import ClassInfo, DataInfo
+from nuhtc.training.info import ClassInfo
 from nuhtc.training.prepare import examine
 from nuhtc.training.prepare_cli import main
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "consep"
-
-
-class MemorySet:
-    """A data set of pictures in memory."""
-
-    path = Path("memory")
-    name = "made-up"
-    info = DataInfo("Made up", "CC0", "nobody")
-
-    def __init__(
-        self,
-        images: list[AnnotatedImage],
-        classes: tuple[ClassInfo, ...] | None,
-        mpp: float = 0.25,
-    ) -> None:
-        self.images = images
-        self.classes = classes
-        self.mpp = mpp
-
-    def names(self) -> list[str]:
-        return [image.name for image in self.images]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> AnnotatedImage:
-        return self.images[index]
 
 
 @st.composite
@@ -271,6 +248,17 @@ def test_folders_in_use(tmp_path: Path, source: str, capsys: pytest.CaptureFixtu
     failure(capsys, [source, "--out", str(tmp_path / "file")])
     failure(capsys, [source, "--out", str(tmp_path / "file" / "below")])
     assert "/proc/none" in failure(capsys, [source, "--out", "/proc/none"])
+    failure(capsys, [source, "--out", str(tmp_path / ("x" * 300))])
+    failure(capsys, [str(tmp_path / ("x" * 300))])
+
+
+def test_a_reader_that_has_seen_enough(source: str) -> None:
+    command = [sys.executable, "-m", "nuhtc.training.prepare_cli", source]
+    read, write_end = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, check=False)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("layout", FORMATS)

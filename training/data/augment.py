@@ -62,7 +62,8 @@ def draw_tile(
     mpp
         um per pixel of the tile.
     centre
-        x, y of a point of the picture, in its pixels, that the tile must show.
+        x, y of a point of the picture, in its pixels, that the tile shows. (A turned tile
+        may miss it in the picture's corners.)
 
     Returns
     -------

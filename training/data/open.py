@@ -26,6 +26,13 @@ def open_set(path: Path, images: Path | None = None) -> AnnotatedSet:
     DataError
         Nothing is there, or nothing that can be read.
     """
+    try:
+        return _open(path, images)
+    except OSError as error:  # no permission to look, a name too long, a disk that fails
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _open(path: Path, images: Path | None) -> AnnotatedSet:
     json = _coco_file(path)
     if images is not None and json is None:
         raise DataError(

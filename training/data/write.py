@@ -67,6 +67,29 @@ def write_set(
             _write_coco(source, folder, layout, step)
 
 
+def check_free(out: Path) -> None:
+    """Check that a folder does not exist yet, or is empty.
+
+    Raises
+    ------
+    TrainingError
+        Something is there, or nobody may look.
+    """
+    try:
+        taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    if taken:
+        raise TrainingError(f"{out}: is there already and not empty; choose another --out")
+
+
+def _unwritable(out: Path, error: OSError) -> TrainingError:
+    return TrainingError(
+        f"{out}: cannot be written ({error.strerror or error}); free some space or choose "
+        "another --out"
+    )
+
+
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
     """Give a folder to fill, and its real name to it once it is full and on the disk."""
@@ -74,8 +97,7 @@ def _new_folder(out: Path) -> Iterator[Path]:
     partial = final.with_name(f"{final.name or 'out'}.partial")
     ours = False
     try:
-        if final.exists() and (not final.is_dir() or any(final.iterdir())):
-            raise TrainingError(f"{out}: is there already and not empty; choose another --out")
+        check_free(out)
         partial.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()
         ours = True
@@ -92,10 +114,7 @@ def _new_folder(out: Path) -> Iterator[Path]:
                 f"{partial}: is in the way, perhaps left by a run that was killed; remove it"
             ) from stopped
         if isinstance(stopped, OSError):
-            raise TrainingError(
-                f"{out}: cannot be written ({stopped.strerror or stopped}); free some space or "
-                "choose another --out"
-            ) from stopped
+            raise _unwritable(out, stopped) from stopped
         raise
 
 

@@ -61,7 +61,11 @@ def as_text(evaluation: Evaluation) -> str:
         ),
         _line(
             f"detection ({detection['radius_px']:g} px)",
-            {key.replace("_", " "): v for key, v in detection.items() if key != "radius_px"},
+            {
+                TITLES.get(k, k.replace("_", " ")): v
+                for k, v in detection.items()
+                if k != "radius_px"
+            },
         ),
         *(
             _line(f"COCO {key.replace('_', ' ')}", {name.upper(): v for name, v in part.items()})
@@ -95,13 +99,13 @@ def write_report(folder: Path, evaluation: Evaluation) -> None:
         A file cannot be written.
     """
     tables = {
-        "images": picture_rows(evaluation),
-        "classes": class_rows(evaluation),
-        "tissues": tissue_rows(evaluation),
-        "confusion": confusion_rows(evaluation),
+        "images": ("name", picture_rows(evaluation)),
+        "classes": ("class", class_rows(evaluation)),
+        "tissues": ("tissue", tissue_rows(evaluation)),
+        "confusion": ("annotated", confusion_rows(evaluation)),
     }
-    for name, rows in tables.items():
-        _write_text(folder / f"{name}.csv", _csv(rows))
+    for name, (first, rows) in tables.items():
+        _write_text(folder / f"{name}.csv", _csv(rows, first))
     _write_text(folder / "summary.json", as_json(summarise_all(evaluation)) + "\n")
     with whole_file(folder / "evaluation.png") as partial:
         draw(evaluation, partial)
@@ -112,13 +116,12 @@ def _write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", newline="")
 
 
-def _csv(rows: Sequence[Row]) -> str:
-    """Rows with one head; empty cells where a figure is not known."""
+def _csv(rows: Sequence[Row], first: str) -> str:
+    """Rows under a head, which stands there without rows too; unknown figures are empty cells."""
     text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [first], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
     return text.getvalue()
 
 
@@ -129,7 +132,7 @@ def _cell(value: Any) -> Any:
 
 
 def _line(title: str, figures: dict[str, float]) -> str:
-    return f"{title:<20}" + "  ".join(f"{name} {_figure(value)}" for name, value in figures.items())
+    return f"{title:<24}" + "  ".join(f"{name} {_figure(value)}" for name, value in figures.items())
 
 
 def _table(rows: Sequence[Row], drop: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from reference.tiny import bounds, disc_image
 
 from nuhtc.training.data.augment import AugmentSettings, draw_tile
 from nuhtc.training.data.images import AnnotatedImage
+from nuhtc.training.data.sampling import ClassAware
 from nuhtc.training.data.tiles import (
     MIN_AREA,
     UNTYPED,
@@ -26,6 +27,7 @@ from nuhtc.training.data.tiles import (
     make_targets,
     stack_pictures,
 )
+from nuhtc.training.processes import Processes
 
 STILL = AugmentSettings(scale=(1, 1), rotation=0, shear=0, stain=0, colour=0, blur=0, noise=0)
 """Quarter turns, mirroring and cropping only."""
@@ -45,7 +47,7 @@ def sources(
     image: AnnotatedImage, size: int, seed: int, how: AugmentSettings
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
     """Return the tile, which pixels are in the picture, and their row and column there."""
-    rgb, instances = draw_tile(image, size, np.random.default_rng(seed), how)
+    rgb, instances = draw_tile(image, size, np.random.default_rng(seed), how, mpp=0.25)
     row, column = np.divmod(instances.astype(np.int64) - 1, image.instances.shape[1])
     return rgb, instances > 0, row, column
 
@@ -107,7 +109,7 @@ def test_enlargement_keeps_to_its_range(seed: int) -> None:
 def test_a_picture_smaller_than_the_tile_is_whole_and_alone() -> None:
     image = position_image(20, 30)
     for seed in range(20):
-        rgb, instances = draw_tile(image, 48, np.random.default_rng(seed), STILL)
+        rgb, instances = draw_tile(image, 48, np.random.default_rng(seed), STILL, mpp=0.25)
         assert rgb.shape == (48, 48, 3) and instances.shape == (48, 48)
         numbers = instances[instances > 0]
         assert sorted(numbers) == list(range(1, 601)), "each pixel once, none invented"
@@ -118,8 +120,8 @@ def test_colours_change_without_the_truth() -> None:
     strong = AugmentSettings(stain=1, colour=1, blur=1, noise=1)
     plain = replace(strong, stain=0, colour=0, blur=0, noise=0)
     for seed in range(5):
-        rgb, instances = draw_tile(image, 64, np.random.default_rng(seed), strong)
-        untouched, same = draw_tile(image, 64, np.random.default_rng(seed), plain)
+        rgb, instances = draw_tile(image, 64, np.random.default_rng(seed), strong, mpp=0.25)
+        untouched, same = draw_tile(image, 64, np.random.default_rng(seed), plain, mpp=0.25)
         assert np.array_equal(instances, same)
         assert rgb.dtype == np.uint8 and not np.array_equal(rgb, untouched)
 
@@ -128,8 +130,8 @@ def test_colours_change_without_the_truth() -> None:
 def test_each_change_of_colour_has_its_own_switch(change: str) -> None:
     image = disc_image(4)
     how = replace(STILL, **{change: 1.0})
-    rgb, _ = draw_tile(image, 64, np.random.default_rng(0), how)
-    untouched, _ = draw_tile(image, 64, np.random.default_rng(0), STILL)
+    rgb, _ = draw_tile(image, 64, np.random.default_rng(0), how, mpp=0.25)
+    untouched, _ = draw_tile(image, 64, np.random.default_rng(0), STILL, mpp=0.25)
     assert not np.array_equal(rgb, untouched)
 
 
@@ -139,7 +141,7 @@ def test_pure_black_and_white_survive_every_change() -> None:
         rgb = np.full((64, 64, 3), value, np.uint8)
         image = AnnotatedImage("flat", rgb, np.zeros((64, 64), np.int32), None)
         for seed in range(20):
-            found, _ = draw_tile(image, 32, np.random.default_rng(seed), how)
+            found, _ = draw_tile(image, 32, np.random.default_rng(seed), how, mpp=0.25)
             assert abs(float(found.mean()) - value) < 130, "no wrap-around"
 
 
@@ -187,7 +189,7 @@ def test_a_tile_without_nuclei() -> None:
 
 def tiles(seed: int = 7, weights: tuple[float, float] = (1, 1)) -> RandomTiles:
     groups = [[disc_image(1), disc_image(2)], [disc_image(3, typed=False)]]
-    return RandomTiles(groups, weights, 64, seed, AugmentSettings())
+    return RandomTiles(groups, weights, 64, 0.25, seed, AugmentSettings())
 
 
 def same(a: TileTargets, b: TileTargets) -> bool:
@@ -207,24 +209,24 @@ def test_a_tile_follows_from_seed_and_number() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_batches_are_the_same_in_any_number_of_processes() -> None:
-    alone = list(batches(tiles(), 3, 2, 5, workers=0))
-    shared = list(batches(tiles(), 3, 2, 5, workers=2))
+    alone = list(batches(tiles(), 3, 2, 5, 0, Processes()))
+    shared = list(batches(tiles(), 3, 2, 5, 2, Processes()))
     assert [len(batch) for batch in alone] == [3, 3, 3]
     for ours, theirs in zip(alone, shared, strict=True):
         assert all(same(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 def test_a_later_start_gives_the_later_batches() -> None:
-    whole = list(batches(tiles(), 2, 0, 4, workers=0))
-    late = list(batches(tiles(), 2, 3, 4, workers=0))
+    whole = list(batches(tiles(), 2, 0, 4, 0, Processes()))
+    late = list(batches(tiles(), 2, 3, 4, 0, Processes()))
     assert len(whole) == 4 and len(late) == 1
     assert all(same(a, b) for a, b in zip(whole[3], late[0], strict=True))
     assert not any(same(a[0], b[0]) for a, b in pairwise(whole))
 
 
 def test_a_run_that_is_done_has_no_batches() -> None:
-    assert list(batches(tiles(), 2, 4, 4, workers=0)) == []
-    assert list(batches(tiles(), 2, 9, 4, workers=0)) == []
+    assert list(batches(tiles(), 2, 4, 4, 0, Processes())) == []
+    assert list(batches(tiles(), 2, 9, 4, 0, Processes())) == []
 
 
 @pytest.mark.parametrize(("weights", "typed"), [((1.0, 0.0), True), ((0.0, 1.0), False)])
@@ -240,3 +242,60 @@ def test_stacked_pictures() -> None:
     stacked = stack_pictures(batch, torch.device("cpu"))
     assert stacked.dtype == torch.uint8 and stacked.shape == (3, 64, 64, 3)
     assert torch.equal(stacked[2], batch[2].rgb)
+
+
+def test_processes_share_a_batch_between_them() -> None:
+    whole = list(batches(tiles(), 4, 1, 3, 0, Processes()))
+    shares = [list(batches(tiles(), 4, 1, 3, 0, Processes(rank, 2))) for rank in (0, 1)]
+    for step in range(2):
+        for rank in (0, 1):
+            found = shares[rank][step]
+            assert len(found) == 2
+            for tile, expected in zip(found, whole[step][rank::2], strict=True):
+                assert torch.equal(tile.rgb, expected.rgb)
+
+
+def shows(how: AugmentSettings, seed: int, x: float, y: float) -> bool:
+    image = position_image(90, 130)
+    rng = np.random.default_rng(seed)
+    _, instances = draw_tile(image, 32, rng, how, mpp=0.25, centre=(x, y))
+    row, column = np.divmod(instances.astype(np.int64) - 1, 130)
+    near = (np.abs(row - int(y)) <= 1) & (np.abs(column - int(x)) <= 1) & (instances > 0)
+    return bool(near.any())
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 100_000), st.floats(0, 129.9), st.floats(0, 89.9))
+def test_the_point_asked_for_is_in_the_tile(seed: int, x: float, y: float) -> None:
+    assert shows(STILL, seed, x, y)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 100_000), st.floats(32, 98), st.floats(32, 58))
+def test_a_turned_tile_shows_it_too_away_from_the_border(seed: int, x: float, y: float) -> None:
+    assert shows(MOVING, seed, x, y)
+
+
+@pytest.mark.parametrize(("picture_mpp", "step"), [(0.5, 2), (0.125, 0.5)])
+def test_tiles_have_the_resolution_asked_for(picture_mpp: float, step: float) -> None:
+    image = replace(position_image(90, 130), mpp=picture_mpp)
+    _, instances = draw_tile(image, 40, np.random.default_rng(3), STILL, mpp=0.25)
+    row, column = np.divmod(instances.astype(np.int64) - 1, 130)
+    assert np.ptp(row) == pytest.approx(40 / step, abs=2)
+    assert np.ptp(column) == pytest.approx(40 / step, abs=2)
+
+
+def test_class_aware_tiles_show_the_class_that_was_drawn() -> None:
+    pictures = [disc_image(i, 300) for i in range(3)]
+    source = RandomTiles([pictures], [1], 64, 0.25, 0, STILL, class_aware=2)
+    (sampler,) = source.samplers
+    assert isinstance(sampler, ClassAware) and sampler.classes == (0, 1)
+    shown = [set(source[n].labels.tolist()) for n in range(40)]
+    assert all(shown), "a nucleus in every tile"
+    assert sum(0 in labels for labels in shown) >= 15 and sum(1 in labels for labels in shown) >= 15
+
+
+def test_sets_without_classes_are_drawn_as_pictures() -> None:
+    pictures = [disc_image(i, 100, typed=False) for i in range(2)]
+    source = RandomTiles([pictures], [1], 64, 0.25, 0, STILL, class_aware=2)
+    assert source[0].labels.tolist() == [UNTYPED] * len(source[0].labels)
