@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
     pictures, side, nuclei = (2, 120, 20) if options.tiny else (14, 1000, 10_000 // 14 + 1)
     pairs = [made_pair(options.seed * 1000 + i, side, nuclei) for i in range(pictures)]
 
-    task = Task("made", "all", 0.25, CLASSES, CLASSES)
+    task = Task("made", "made", "all", 0.25, CLASSES, CLASSES)
     start = time.perf_counter()
     result = evaluate(task, pairs)
     measuring = time.perf_counter() - start

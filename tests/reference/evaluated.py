@@ -19,7 +19,7 @@ def task(
     mpp: float = 0.25,
 ) -> Task:
     """Return the task of a data set that does not exist."""
-    return Task("made", "all", mpp, classes, found_classes)
+    return Task("here", "made", "all", mpp, classes, found_classes)
 
 
 def made_picture(

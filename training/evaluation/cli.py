@@ -131,8 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("nuhtc-eval: stopped; what is in the output folder is whole", file=sys.stderr)
         return 130
     if arguments.json:
-        source = arguments.predictions or arguments.model
-        print(as_json({"evaluated": str(source), "results": [summarise_all(r) for r in results]}))
+        print(as_json({"results": [summarise_all(result) for result in results]}))
     else:
         print("\n\n".join(map(as_text, results)))
     return 0
@@ -163,7 +162,15 @@ def _evaluate(arguments: argparse.Namespace) -> Iterator[Evaluation]:
         if folder is not None and len(sets) > 1:
             folder = folder / dataset.name
             prepare_folder(folder)
-        yield _one_set(dataset, indices, arguments.split, source, folder, arguments.save)
+        task = Task(
+            source=str(arguments.model or arguments.predictions),
+            data=dataset.name,
+            split=arguments.split,
+            mpp=dataset.mpp,
+            classes=_names(dataset),
+            found_classes=source.classes,
+        )
+        yield _one_set(task, dataset, indices, source, folder, arguments.save)
 
 
 def _pictures(dataset: AnnotatedSet, which: str) -> list[int]:
@@ -178,23 +185,19 @@ def _pictures(dataset: AnnotatedSet, which: str) -> list[int]:
     return indices
 
 
+def _names(dataset: AnnotatedSet) -> tuple[str, ...] | None:
+    return None if dataset.classes is None else tuple(one.name for one in dataset.classes)
+
+
 def _one_set(
+    task: Task,
     dataset: AnnotatedSet,
     indices: Sequence[int],
-    which: str,
     source: Model | Saved,
     folder: Path | None,
     layouts: Sequence[str],
 ) -> Evaluation:
     """Predict, save and measure picture by picture; then write the report."""
-    known = dataset.classes
-    task = Task(
-        data=dataset.name,
-        split=which,
-        mpp=dataset.mpp,
-        classes=None if known is None else tuple(one.name for one in known),
-        found_classes=source.classes,
-    )
     names = [dataset.names()[index] for index in indices]
     with ExitStack() as stack:
         savers = [

@@ -22,6 +22,8 @@ from nuhtc.training.evaluation.prediction import Prediction
 class Task:
     """What is measured on what."""
 
+    source: str
+    """the model or the saved predictions, for messages and reports"""
     data: str
     """the data set's name"""
     split: str
@@ -88,8 +90,8 @@ def evaluate(task: Task, pairs: Iterable[tuple[AnnotatedImage, Prediction]]) -> 
     for image, prediction in pairs:
         if prediction.instances.shape != image.instances.shape:
             raise DataError(
-                f"{image.name}: the prediction is {size_text(prediction.instances)} pixels, the "
-                f"picture {size_text(image.instances)}; predict the picture as it is"
+                f"{task.source}: for {image.name} it is {size_text(prediction.instances)} pixels, "
+                f"the picture {size_text(image.instances)}; predict the picture as it is"
             )
         truth_types = _types(image.types, len(image), to_truth)
         found_types = _types(prediction.types, len(prediction), to_found)

@@ -26,6 +26,7 @@ def summarise_all(evaluation: Evaluation) -> Row:
     typed = bool(evaluation.classes)
     task = evaluation.task
     row: Row = {
+        "source": task.source,
         "data": task.data,
         "split": task.split,
         "pictures": len(pictures),

@@ -49,3 +49,10 @@ def test_the_split_of_the_real_data(name: str, train: int, held: int) -> None:
     if name == "tnbc":
         patients = [{names[index][:2] for index in side} for side in sides]
         assert not patients[0] & patients[1]
+
+
+def test_patches_of_one_conic_picture_stay_together() -> None:
+    for source in ("consep_1", "crag_22", "glas_3", "pannuke_9"):
+        assert len({is_validation("conic", f"{source}-{i:04d}") for i in range(40)}) == 1
+    sides = {is_validation("conic", f"dpath_{i}-0000") for i in range(60)}
+    assert sides == {True, False}

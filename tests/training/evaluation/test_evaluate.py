@@ -156,7 +156,7 @@ def test_without_shared_classes_detection_is_measured_still(
 def test_pictures_of_another_size_and_no_pictures() -> None:
     image = PICTURES[0]
     small = Prediction(image.instances[:50, :40], image.types)
-    with pytest.raises(DataError, match=r"made-0: .* 40x50 pixels, the picture 96x96"):
+    with pytest.raises(DataError, match=r"here: for made-0 it is 40x50 pixels, the picture 96x96"):
         evaluate(task(), [(image, small)])
     with pytest.raises(DataError, match="made: no pictures to evaluate in the split all"):
         evaluate(task(), [])

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from reference.evaluated import evaluated_golden
 
+from nuhtc.training.evaluation.cli import main
 from nuhtc.training.evaluation.overlaps import overlaps
 from nuhtc.training.evaluation.pannuke import (
     class_qualities,
@@ -69,3 +71,34 @@ def test_the_published_protocol() -> None:
     assert [row["tissue"] for row in rows] == sorted(by_tissue) == ["Breast", "Colon", "Lung"]
     for row in rows:
         assert (row["mpq"], row["bpq"]) == pytest.approx(by_tissue[row["tissue"]], abs=5e-6)
+
+
+def channels(instances: NDArray[np.int32], types: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Return PanNuke's channels: types 1 to 4, an empty fifth, and the background."""
+    layers = [np.where(types == kind, instances, 0) for kind in range(1, 6)]
+    return np.stack([*layers, (instances == 0).astype(np.int32)], axis=-1)
+
+
+@pytest.mark.skipif(not PROTOCOL.is_dir(), reason="protocol values absent: ../shared/parity")
+def test_the_published_protocol_from_pannukes_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fold = tmp_path / "fold1"
+    fold.mkdir()
+    with np.load(PROTOCOL / "input.npz") as archive:
+        np.save(fold / "masks.npy", channels(archive["true_inst"], archive["true_type"]))
+        np.save(tmp_path / "found.npy", channels(archive["pred_inst"], archive["pred_type"]))
+        np.save(fold / "images.npy", np.zeros((*archive["true_inst"].shape, 3), np.uint8))
+        np.save(fold / "types.npy", archive["tissue"])
+    command = ["--predictions", str(tmp_path / "found.npy"), "--data", str(fold), "--json"]
+    assert main([*command, "--split", "all"]) == 0
+    [result] = json.loads(capsys.readouterr().out)["results"]
+    expected = json.loads((PROTOCOL / "consep_protocol.json").read_text())
+    for name in ("mpq", "bpq"):
+        assert result["pannuke"][name] == pytest.approx(expected["pannuke"][name], abs=5e-6)
+    columns = expected["instance"]["columns"]
+    ours = np.array([[row[name] for name in columns] for row in result["images"]])
+    assert np.abs(ours - expected["instance"]["per_image"]).max() <= 5.1e-5
+    found = [result["detection"]["f1"], result["detection"]["type_accuracy"]]
+    found += [row["f1"] for row in result["classes"][:4]]
+    assert found == pytest.approx(expected["type"]["values"], abs=5.1e-6)

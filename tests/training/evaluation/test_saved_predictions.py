@@ -157,10 +157,10 @@ def test_label_maps_one_by_one_and_stacked(tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     for name, instances, type_map in zip(made.names(), maps, types, strict=True):
         np.savez(tmp_path / "labels" / f"{name}.npz", inst_map=instances, type_map=type_map)
-    np.savez(tmp_path / "stack.npz", inst_map=maps, type_map=types)
-    np.savez(tmp_path / "second.npz", inst_map=maps[1], type_map=types[1])
-    for path, indices in ((tmp_path, [0, 1]), (tmp_path / "stack.npz", [0]),
-                          (tmp_path / "second.npz", [1])):  # fmt: skip
+    np.savez(tmp_path / "labels" / "stack.npz", inst_map=maps, type_map=types)
+    np.savez(tmp_path / "labels" / "second.npz", inst_map=maps[1], type_map=types[1])
+    for path, indices in ((tmp_path, [0, 1]), (tmp_path / "labels/stack.npz", [0]),
+                          (tmp_path / "labels/second.npz", [1])):  # fmt: skip
         saved = open_saved(path, as_set(made), indices)
         for index in indices:
             image = made.images[index]
