@@ -5,7 +5,6 @@ can run. ``model.pt`` holds what export needs; ``last.pt`` holds what a resumed 
 besides.
 """
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nuhtc.training.errors import CheckpointError
+from nuhtc.training.errors import CheckpointError, TrainingError
 from nuhtc.training.info import CheckpointInfo, ClassInfo, DataInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import PRESETS, Preset
+from nuhtc.training.whole_file import whole_file
 
 FORMAT = "nuhtc-checkpoint"
 VERSION = 1
@@ -48,15 +48,12 @@ def save(path: Path, info: CheckpointInfo, weights: dict[str, Tensor], **more: A
         "state_dict": weights,
         **more,
     }
-    partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("wb") as file:
+        with whole_file(path) as partial, partial.open("wb") as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
+    except TrainingError as error:
+        raise CheckpointError(str(error)) from error
+    except RuntimeError as error:  # PyTorch's writer makes one of a full disk
         raise CheckpointError(f"{path}: cannot be written ({error})") from error
 
 

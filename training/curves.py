@@ -1,7 +1,6 @@
 """A picture of how a training went: loss and validation PQ over the steps."""
 
 import math
-import os
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -10,6 +9,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from nuhtc.training.errors import TrainingError
 from nuhtc.training.logs import FIRST_COLUMNS, LogTable, read_log
+from nuhtc.training.whole_file import whole_file
 
 DASHES = ("-", "--", ":")
 """Of the parts of the loss, once the ten colours are used up."""
@@ -89,14 +89,10 @@ def _plot_losses(axes: Axes, table: LogTable, steps: list[float]) -> None:
 
 def _save(figure: Figure, out: Path) -> None:
     """Write the picture under another name, then give it its own."""
-    partial = out.with_name(out.name + ".partial")
     try:
-        with partial.open("wb") as file:
-            figure.savefig(file, format=out.suffix.lstrip(".") or "png", dpi=110)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(out)
-    except (OSError, ValueError) as error:
-        partial.unlink(missing_ok=True)
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
-        raise TrainingError(f"{out}: the curves cannot be written ({reason})") from error
+        with whole_file(out) as partial:
+            figure.savefig(partial, format=out.suffix.lstrip(".") or "png", dpi=110)
+    except ValueError as error:
+        raise TrainingError(
+            f"{out}: the curves cannot be written ({str(error).splitlines()[0]})"
+        ) from error

@@ -1,6 +1,7 @@
 """Start weights for training: those of another checkpoint, ours or published."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
@@ -40,9 +41,10 @@ def initialise(network: NuHTC, path: Path, preset: Preset) -> tuple[str, ...]:
         The file cannot be read, is for another preset, or a tensor is missing, unknown, of
         another shape or not finite; the message lists them.
     """
+    naming: Callable[[str], str] = str
     if is_ours(path):
         info, content = checkpoint.read(path)
-        weights, found, naming = content["state_dict"], info.preset, str
+        weights, found = content["state_dict"], info.preset
         if not all(isinstance(value, Tensor) for value in weights.values()):
             raise CheckpointError(f"{path}: damaged; its weights are not all tensors")
     else:

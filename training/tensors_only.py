@@ -50,11 +50,11 @@ def load_tensors(path: Path) -> Any:
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+        # PyTorch's own words are left out: they advise to let the file run code.
         raise CheckpointError(
-            f"{path}: holds more than tensors and plain values, or is damaged, and was not"
-            f" loaded ({reason}). If you trust it, save only its tensors with the program that"
-            " made it: torch.save({'state_dict': checkpoint['state_dict']}, ...)"
+            f"{path}: is damaged, or holds more than tensors and plain values, and was not"
+            " loaded. If you trust it, save only its tensors with the program that made it:"
+            " torch.save({'state_dict': checkpoint['state_dict']}, ...)"
         ) from error
     except (OSError, RuntimeError, ValueError, EOFError, BadZipFile, KeyError, AttributeError,
             TypeError, IndexError, AssertionError) as error:  # fmt: skip

@@ -158,7 +158,7 @@ def test_a_truncated_file(
     assert "damaged" in failure(capsys, [str(path), "--out", str(tmp_path / "b")])
 
 
-@pytest.mark.parametrize("classes", ["", "A,,B", "A,A", "A=red", "A=#12345", "=#123456", "A\n"])
+@pytest.mark.parametrize("classes", ["", "A,,B", "A,A", "A=red", "A=#12345", "=#123456"])
 def test_malformed_classes_are_wrong_usage(
     classes: str, capsys: pytest.CaptureFixture[Any]
 ) -> None:

@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 HALF_LIMIT = 0.1
 """On features, where storing weights as float16 rounds them."""
-HALF_BOX_PX = 0.5
+HALF_BOX_PX = 1.0
 """The same, on boxes."""
 
 

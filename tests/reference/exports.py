@@ -16,8 +16,8 @@ from nuhtc.export.graphs import store_half
 from nuhtc.runtime.bundle import GRAPHS, Bundle, load_bundle
 from nuhtc.training import checkpoint
 from nuhtc.training.any_checkpoint import open_checkpoint
-from nuhtc.training.cli import load_imagenet
 from nuhtc.training.data.classes import PANNUKE
+from nuhtc.training.imagenet import load_imagenet
 from nuhtc.training.info import CheckpointInfo, ClassInfo, DataInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import LITE0, Preset
@@ -54,7 +54,7 @@ def export_lite0(folder: Path) -> Exported:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = LITE0.build(len(INFO.classes)).eval()
-    load_imagenet(network)
+    load_imagenet(network.backbone)
     with torch.no_grad():
         for stage in network.stages:
             stage.classifier.bias[-2] += 3.0  # type: ignore[operator, union-attr, index]

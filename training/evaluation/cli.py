@@ -22,7 +22,7 @@ from nuhtc.training.evaluation.report import as_json, as_text, write_report
 from nuhtc.training.evaluation.save import LAYOUTS, saving
 from nuhtc.training.evaluation.saved import Saved, open_saved
 from nuhtc.training.evaluation.summary import summarise_all
-from nuhtc.training.evaluation.whole_file import prepare_folder
+from nuhtc.training.whole_file import prepare_folder
 from nuhtc.training.info import ClassInfo
 
 

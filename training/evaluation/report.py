@@ -19,7 +19,7 @@ from nuhtc.training.evaluation.summary import (
     summarise_all,
     tissue_rows,
 )
-from nuhtc.training.evaluation.whole_file import whole_file
+from nuhtc.training.whole_file import whole_file
 
 TITLES = {
     "dice": "Dice",

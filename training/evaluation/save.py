@@ -14,7 +14,7 @@ from nuhtc.training.errors import DataError
 from nuhtc.training.evaluation.hovernet import centroids
 from nuhtc.training.evaluation.prediction import Prediction
 from nuhtc.training.evaluation.saved import ABOUT, FORMAT
-from nuhtc.training.evaluation.whole_file import prepare_folder, whole_file
+from nuhtc.training.whole_file import prepare_folder, whole_file
 
 LAYOUTS = ("pannuke", "consep")
 """Each is a folder of its own in ``--out``."""

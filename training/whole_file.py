@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, for everything that evaluation writes."""
+"""Files that appear whole or not at all."""
 
 import contextlib
 import os
@@ -28,7 +28,8 @@ def whole_file(final: Path) -> Iterator[Path]:
         partial.replace(final)
     except OSError as error:
         raise TrainingError(
-            f"{final}: cannot be written ({error.strerror or error}); choose another --out"
+            f"{final}: cannot be written ({error.strerror or error}); free space there, or "
+            "choose another --out"
         ) from error
     finally:
         with contextlib.suppress(OSError):
