@@ -58,7 +58,7 @@ def open_checkpoint(
         info = CheckpointInfo(
             preset=PRESET.name,
             classes=classes or _classes_of(path, published),
-            data=(DataInfo(f"{path.stem} (a published checkpoint)", "unknown", "unknown"),),
+            data=_unknown_data(path),
         )
     if classes is not None:
         if len(classes) != network.classes:
@@ -67,6 +67,21 @@ def open_checkpoint(
             )
         info = replace(info, classes=classes)
     return network, found, info
+
+
+def data_of(path: Path) -> tuple[DataInfo, ...]:
+    """The data that a checkpoint learned from, as far as it says.
+
+    Raises
+    ------
+    CheckpointError
+        The file cannot be read.
+    """
+    return checkpoint.read(path)[0].data if is_ours(path) else _unknown_data(path)
+
+
+def _unknown_data(path: Path) -> tuple[DataInfo, ...]:
+    return (DataInfo(f"{path.stem} (a published checkpoint)", "unknown", "unknown"),)
 
 
 def check_preset(path: Path, found: str, wanted: str | None) -> None:

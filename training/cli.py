@@ -11,16 +11,17 @@ from pathlib import Path
 import torch
 
 from nuhtc.training import checkpoint
+from nuhtc.training.any_checkpoint import data_of
 from nuhtc.training.data.selection import Selection, select
 from nuhtc.training.errors import TrainingError
 from nuhtc.training.imagenet import load_imagenet
-from nuhtc.training.info import CheckpointInfo
+from nuhtc.training.info import CheckpointInfo, DataInfo
 from nuhtc.training.initial import initialise
 from nuhtc.training.loop import PRECISIONS, Run, RunSettings
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import PRESETS, Preset
 from nuhtc.training.processes import Processes, own_device, processes
-from nuhtc.training.recipe import SCHEDULES, Recipe
+from nuhtc.training.recipe import AUGMENTS, SCHEDULES, Recipe
 
 DEFAULTS = RunSettings()
 
@@ -88,6 +89,11 @@ def parser() -> argparse.ArgumentParser:
         "--schedule",
         choices=sorted(SCHEDULES),
         help="how the rate falls: along a cosine, or tenfold at 15%% and at 80%% as published",
+    )
+    how.add_argument(
+        "--augment",
+        choices=sorted(AUGMENTS),
+        help="how tiles are varied: stains, scale and rotation, or as published",
     )
     how.add_argument("--ema-decay", type=float, help="of the average of the weights")
     how.add_argument("--seed", type=int, default=DEFAULTS.seed)
@@ -161,6 +167,8 @@ def make_recipe(preset: Preset, arguments: argparse.Namespace) -> Recipe:
     }
     if arguments.schedule is not None:
         given["schedule"] = SCHEDULES[arguments.schedule]
+    if arguments.augment is not None:
+        given["augment"] = AUGMENTS[arguments.augment]
     if arguments.no_imagenet:
         # What was not learned before has to be learned now.
         given["frozen_steps"] = 0
@@ -214,7 +222,7 @@ def _train(arguments: argparse.Namespace, device: torch.device, group: Processes
     settings = make_settings(recipe, len(chosen.data), device, arguments)
     run = Run(
         preset,
-        CheckpointInfo(preset.name, chosen.classes, chosen.infos),
+        CheckpointInfo(preset.name, chosen.classes, _data(chosen, arguments)),
         network,
         recipe,
         settings,
@@ -232,6 +240,12 @@ def _train(arguments: argparse.Namespace, device: torch.device, group: Processes
         print(f"{arguments.out / 'model.pt'}: step {final.steps}")
         for name, values in final.metrics:
             print(f"  {name}: " + ", ".join(f"{key} {value:g}" for key, value in values))
+
+
+def _data(chosen: Selection, arguments: argparse.Namespace) -> tuple[DataInfo, ...]:
+    """All data that have a part in the weights, those of the start weights too."""
+    before = () if arguments.init_from is None else data_of(arguments.init_from)
+    return chosen.infos + tuple(info for info in before if info not in chosen.infos)
 
 
 def _announce(run: Run, chosen: Selection) -> None:

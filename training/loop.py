@@ -255,6 +255,7 @@ class Run:
             Part(images, share),
             self.preset.tile,
             self.preset.inference,
+            mpp=self.preset.mpp,
             progress=self.progress,
         )
         return summarise(self.processes.gather(results))

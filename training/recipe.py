@@ -67,6 +67,12 @@ class Recipe:
 SCHEDULES: dict[str, Cosine | Drops] = {"cosine": Cosine(), "drops": Drops((30 / 200, 160 / 200))}
 """By their names on the command line; the drops are the published epochs 30 and 160 of 200."""
 
+AUGMENTS: dict[str, AugmentSettings | PublishedAugment] = {
+    "stain": AugmentSettings(),
+    "published": PublishedAugment(),
+}
+"""By their names on the command line: ours for H&E, and the published one."""
+
 LITE0_RECIPE = Recipe(steps=4000)
 
 PUBLISHED_RECIPE = Recipe(
@@ -86,7 +92,7 @@ PUBLISHED_RECIPE = Recipe(
     ),
     frozen_steps=15_000,
     class_aware=True,
-    augment=PublishedAugment(),
+    augment=AUGMENTS["published"],
 )
 """Li et al. 2025, section 4.2, and the configuration that came with it."""
 

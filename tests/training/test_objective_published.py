@@ -58,9 +58,7 @@ def test_the_mask_weighs_as_the_last_stage() -> None:
     }
 
 
-def pools(
-    settings: ObjectiveSettings, boxes: Any, monkeypatch: pytest.MonkeyPatch
-) -> list[Tensor]:
+def pools(settings: ObjectiveSettings, boxes: Any, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The first stage's proposals when the watershed finds the given boxes."""
     seen: list[list[Tensor]] = []
 

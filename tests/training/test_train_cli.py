@@ -95,6 +95,31 @@ def test_the_same_command_gives_the_same_model(consep: Path, tmp_path: Path) -> 
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
+def test_weights_bring_their_data_along(
+    consep: Path, tnbc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments([tnbc], tmp_path / "first")) == 0
+    start = tmp_path / "first" / "model.pt"
+    argv = [a for a in arguments([consep], tmp_path / "second") if a != "--no-imagenet"]
+    capsys.readouterr()
+    assert main([*argv, "--init-from", str(start)]) == 0
+    assert "has other classes; these start afresh: stages.0.classifier" in capsys.readouterr().err
+    info, _ = checkpoint.read(tmp_path / "second" / "model.pt")
+    assert [item.name for item in info.data] == ["CoNSeP", "TNBC"]
+
+
+def test_epochs_are_rounds_through_the_data(
+    consep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = arguments([consep], tmp_path / "run")
+    at = argv.index("--steps")
+    del argv[at : at + 2]
+    # Two pictures to learn from, two tiles a step: one step an epoch.
+    assert main([*argv, "--epochs", "3"]) == 0
+    assert "step 0 of 3" in capsys.readouterr().err
+    assert checkpoint.read(tmp_path / "run" / "last.pt")[1]["step"] == 3
+
+
 def test_data_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     message = failure(capsys, arguments([tmp_path / "missing"], tmp_path / "run"))
     assert str(tmp_path / "missing") in message

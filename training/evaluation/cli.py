@@ -22,8 +22,8 @@ from nuhtc.training.evaluation.report import as_json, as_text, write_report
 from nuhtc.training.evaluation.save import LAYOUTS, saving
 from nuhtc.training.evaluation.saved import Saved, open_saved
 from nuhtc.training.evaluation.summary import summarise_all
-from nuhtc.training.whole_file import prepare_folder
 from nuhtc.training.info import ClassInfo
+from nuhtc.training.whole_file import prepare_folder
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="?",
         metavar="BUNDLE_OR_CHECKPOINT",
         help="a folder from nuhtc-export, which goes through the runtime as a slide does, or a "
-        "model.pt from nuhtc-train, which goes through PyTorch",
+        "model.pt from nuhtc-train or a published .pth, which go through PyTorch",
     )
     result.add_argument(
         "--data", type=Path, nargs="+", required=True, metavar="PATH", help="annotated data sets"

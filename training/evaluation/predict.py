@@ -6,18 +6,14 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from nuhtc.training.any_checkpoint import open_checkpoint
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.data.numbering import renumber
 from nuhtc.training.errors import CheckpointError
 from nuhtc.training.evaluation.prediction import Prediction
+from nuhtc.training.evaluation.resolution import find_at
 from nuhtc.training.evaluation.validation import segment
 from nuhtc.training.info import ClassInfo
-
-SAME_SCALE = 0.02
-"""Relative difference of um/px below which nothing is resampled: a scanner's 0.2527 is 0.25."""
 
 
 class Model(Protocol):
@@ -66,8 +62,7 @@ class Checkpoint:
 
     def find(self, rgb: NDArray[np.uint8]) -> Prediction:
         """Find the nuclei of a picture, uint8 (H, W, 3)."""
-        found = segment(self._network, rgb, self._tile, self._settings)
-        return Prediction(found.instances, found.labels, found.scores)
+        return segment(self._network, rgb, self._tile, self._settings)
 
 
 def open_model(
@@ -113,38 +108,5 @@ def open_model(
 
 
 def predict(model: Model, image: AnnotatedImage) -> Prediction:
-    """Find a picture's nuclei on its own grid, at the model's resolution.
-
-    A picture of another um/px is resampled (bilinear, antialiased where it shrinks), and the
-    label map brought back by taking the nearest pixel; nuclei that no pixel is left of are
-    dropped.
-    """
-    scale = image.mpp / model.mpp
-    if abs(scale - 1) <= SAME_SCALE:
-        return model.find(image.rgb)
-    height, width = image.rgb.shape[:2]
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    resized = Image.fromarray(image.rgb).resize(size, Image.Resampling.BILINEAR)
-    return bring_back(model.find(np.asarray(resized)), height, width)
-
-
-def bring_back(found: Prediction, height: int, width: int) -> Prediction:
-    """A prediction on another grid over the same area.
-
-    Parameters
-    ----------
-    found
-        On any grid.
-    height, width
-        Of the wanted grid.
-    """
-    rows, columns = (
-        ((np.arange(wanted) + 0.5) * have / wanted).astype(np.int64)
-        for have, wanted in zip(found.instances.shape, (height, width), strict=True)
-    )
-    instances, numbers = renumber(found.instances[rows][:, columns])
-    return Prediction(
-        instances,
-        None if found.types is None else found.types[numbers],
-        None if found.scores is None else found.scores[numbers],
-    )
+    """Find a picture's nuclei on its own grid, at the model's resolution."""
+    return find_at(model.find, image, model.mpp)

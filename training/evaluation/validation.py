@@ -8,9 +8,11 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from nuhtc.training.data.images import AnnotatedImage
+from nuhtc.training.data.images import DEFAULT_MPP, Pictures
 from nuhtc.training.evaluation.instance import InstanceQuality, instance_quality
 from nuhtc.training.evaluation.overlaps import overlaps
+from nuhtc.training.evaluation.prediction import Prediction
+from nuhtc.training.evaluation.resolution import find_at
 from nuhtc.training.inference import TileNuclei, detect
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import InferenceSettings
@@ -31,21 +33,9 @@ class ImageResult:
     """Matched nuclei whose class is annotated."""
 
 
-@dataclass(frozen=True)
-class Segmentation:
-    """The nuclei of a picture as a label map."""
-
-    instances: NDArray[np.int32]
-    """(H, W), 0 for background"""
-    labels: NDArray[np.int64]
-    """(nuclei + 1,), class index; entry 0 is unused"""
-    scores: NDArray[np.float32]
-    """(nuclei + 1,), probability of that class; entry 0 is unused"""
-
-
 def segment(
     network: NuHTC, rgb: NDArray[np.uint8], tile: int, settings: InferenceSettings, batch: int = 4
-) -> Segmentation:
+) -> Prediction:
     """Find the nuclei of a whole picture.
 
     A nucleus counts in the tile whose core holds its centre. Pixels claimed twice go to
@@ -118,7 +108,7 @@ def _paint(
     masks: NDArray[np.float32],
     size: tuple[int, int],
     threshold: float,
-) -> Segmentation:
+) -> Prediction:
     """Put masks on one map, best first."""
     instances = np.zeros(size, np.int32)
     kept: list[int] = []
@@ -130,7 +120,7 @@ def _paint(
         if area and np.count_nonzero(free) * 2 > area:
             kept.append(index)
             target[free] = len(kept)
-    return Segmentation(
+    return Prediction(
         instances,
         np.concatenate([np.zeros(1, np.int64), labels[kept]]),
         np.concatenate([np.zeros(1, np.float32), scores[kept]]),
@@ -181,24 +171,47 @@ def paste(
 
 def validate(
     network: NuHTC,
-    images: Sequence[AnnotatedImage],
+    images: Pictures,
     tile: int,
     settings: InferenceSettings,
     *,
+    mpp: float = DEFAULT_MPP,
     progress: bool = False,
 ) -> list[ImageResult]:
-    """Segment and measure annotated pictures; the network is left in evaluation mode."""
+    """Segment and measure annotated pictures; the network is left in evaluation mode.
+
+    Parameters
+    ----------
+    network
+        Of any mode.
+    images
+        Pictures of ``mpp``, or resampled to it and measured on their own grid.
+    tile
+        Side of a tile in pixels.
+    settings
+        Thresholds and counts.
+    mpp
+        um per pixel that the network was trained at.
+    progress
+        Show a bar.
+    """
     network.eval()
+
+    def find(rgb: NDArray[np.uint8]) -> Prediction:
+        return segment(network, rgb, tile, settings)
+
     results = []
-    for image in tqdm(images, "validation", unit="image", disable=not progress, leave=False):
-        found = segment(network, image.rgb, tile, settings)
+    quiet = not progress
+    for number in tqdm(range(len(images)), "validation", unit="image", disable=quiet, leave=False):
+        image = images[number]
+        found = find_at(find, image, mpp)
         pairs = overlaps(image.instances, found.instances)
         right = typed = 0
-        if image.types is not None:
+        if image.types is not None and found.types is not None:
             good = pairs.ious > 0.5
             typed = int(good.sum())
             wanted = image.types[pairs.truth_ids[good]]
-            right = int((wanted == found.labels[pairs.found_ids[good]]).sum())
+            right = int((wanted == found.types[pairs.found_ids[good]]).sum())
         results.append(ImageResult(image.name, instance_quality(pairs), right, typed))
     return results
 

@@ -72,13 +72,14 @@ def test_each_nucleus_once_and_in_its_place(height: int, width: int, tile: int) 
     assert quality.sq == 1, "to the pixel"
     for number in range(1, int(truth.max()) + 1):
         own = np.unique(found.instances[truth == number])
-        assert len(own) == 1 and found.labels[own[0]] == number % 4
+        assert found.types is not None
+        assert len(own) == 1 and found.types[own[0]] == number % 4
 
 
 @pytest.mark.usefixtures("oracle")
 def test_a_picture_without_nuclei() -> None:
     found = segment(NETWORK, paint(np.zeros((150, 200), np.int64)), 128, SETTINGS)
-    assert not found.instances.any() and len(found.labels) == 1
+    assert not found.instances.any() and found.types is not None and len(found.types) == 1
 
 
 def answer(boxes: list[list[float]], scores: list[float], masks: list[NDArray[Any]]) -> TileNuclei:
@@ -98,7 +99,7 @@ def test_the_better_score_takes_the_pixels(monkeypatch: pytest.MonkeyPatch) -> N
                     [full] * 3)  # fmt: skip
     monkeypatch.setattr(validation, "detect", lambda *_: [nuclei])
     found = segment(NETWORK, np.zeros((100, 100, 3), np.uint8), 128, SETTINGS)
-    assert np.array_equal(found.labels[1:], [2, 1])
+    assert found.types is not None and np.array_equal(found.types[1:], [2, 1])
     assert found.scores.tolist() == [0, np.float32(0.9), np.float32(0.5)]
     assert np.count_nonzero(found.instances == 1) == 28 * 28
     assert np.count_nonzero(found.instances == 2) == 28 * 21
