@@ -58,7 +58,8 @@ def load_tensors(path: Path) -> Any:
         ) from error
     except (OSError, RuntimeError, ValueError, EOFError, BadZipFile, KeyError, AttributeError,
             TypeError, IndexError, AssertionError) as error:  # fmt: skip
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        # The first sentence; PyTorch goes on about its own insides.
+        reason = (str(error) or type(error).__name__).splitlines()[0].split(". ")[0]
         raise CheckpointError(f"{path}: damaged, or no checkpoint ({reason})") from error
 
 
