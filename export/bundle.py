@@ -12,6 +12,7 @@ from nuhtc.runtime.bundle import (
     Card,
     DataSource,
     DetectionSettings,
+    GraphSet,
     NucleusClass,
     ProposalSettings,
     file_digest,
@@ -21,6 +22,8 @@ from nuhtc.runtime.errors import OutputError
 from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import Preset
+
+FILES = tuple(f"{name}.onnx" for name in GRAPHS)
 
 RESEARCH = "research use only, following from the licences of the training data"
 UNKNOWN = "unknown, since the training data is not stated; ask whoever trained it"
@@ -73,7 +76,7 @@ def write_bundle(
         )
         if storage == "float16":
             for name in GRAPHS:
-                store_half(work / name)
+                store_half(work / f"{name}.onnx")
         card = make_card(preset, info, storage, work)
         (work / "card.json").write_bytes(card.to_json())
         if not accept(load_bundle(work)):
@@ -91,7 +94,7 @@ def write_bundle(
 
 def _replaceable(folder: Path) -> bool:
     names = {path.name for path in folder.iterdir()}
-    return not names or ("card.json" in names and names <= {"card.json", *GRAPHS})
+    return not names or ("card.json" in names and names <= {"card.json", *FILES})
 
 
 def make_card(preset: Preset, info: CheckpointInfo, storage: str, folder: Path) -> Card:
@@ -108,8 +111,7 @@ def make_card(preset: Preset, info: CheckpointInfo, storage: str, folder: Path) 
         multiple=32,
         mean=network.mean,
         std=network.std,
-        precision="float32",
-        storage=storage,
+        precisions={"fp32": GraphSet(*FILES, storage=storage)},
         proposals=ProposalSettings(
             count=inference.proposals,
             min_side=inference.proposal_min_side,
@@ -126,5 +128,5 @@ def make_card(preset: Preset, info: CheckpointInfo, storage: str, folder: Path) 
         licence=RESEARCH if stated else UNKNOWN,
         data=tuple(DataSource(item.name, item.licence, item.source) for item in info.data),
         metrics={name: dict(values) for name, values in info.metrics},
-        files={name: file_digest(folder / name) for name in GRAPHS},
+        files={name: file_digest(folder / name) for name in FILES},
     )

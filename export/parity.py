@@ -78,7 +78,7 @@ def compare(
     """
     sessions = {
         name: onnxruntime.InferenceSession(
-            str(bundle.path(name)), providers=["CPUExecutionProvider"]
+            str(bundle.graph(name)), providers=["CPUExecutionProvider"]
         )
         for name in GRAPHS
     }
@@ -93,14 +93,14 @@ def compare(
         boxes, probabilities = HeadsGraph(network)(*features, corners, region_tile)
         best = probabilities.amax(dim=1).argsort(descending=True)[:200]
         masks = MasksGraph(network)(*features, boxes[best], region_tile[best])
-    found = _run(sessions["trunk.onnx"], {"tiles": tiles})
+    found = _run(sessions["trunk"], {"tiles": tiles})
     inputs = {name: value.numpy() for name, value in zip(FEATURES, features, strict=True)}
     found_heads = _run(
-        sessions["heads.onnx"],
+        sessions["heads"],
         {**inputs, "regions": corners.numpy(), "region_tile": region_tile.numpy()},
     )
     found_masks = _run(
-        sessions["masks.onnx"],
+        sessions["masks"],
         {**inputs, "regions": boxes[best].numpy(), "region_tile": region_tile[best].numpy()},
     )
     scale = np.float32(network.settings.input_scale)

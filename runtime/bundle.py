@@ -1,8 +1,9 @@
 """A bundle: what export writes and the runtime reads.
 
-A bundle is a folder that holds ``card.json`` and the ONNX graphs ``trunk.onnx``,
-``heads.onnx`` and ``masks.onnx``. It is data: nothing in it is unpickled or executed as
-code. Every file's SHA-256 is in the card and is checked before the file is used.
+A bundle is a folder that holds ``card.json`` and three ONNX graphs, ``trunk``, ``heads`` and
+``masks``, in one precision or several (fp32, fp16, int8), which may share files. It is data:
+nothing in it is unpickled or executed as code. Every file's SHA-256 is in the card and is
+checked before the file is used.
 """
 
 import hashlib
@@ -18,8 +19,10 @@ import orjson
 from nuhtc.runtime.errors import BundleError
 
 FORMAT = "nuhtc-bundle"
-VERSION = 1
-GRAPHS = ("trunk.onnx", "heads.onnx", "masks.onnx")
+VERSION = 2
+GRAPHS = ("trunk", "heads", "masks")
+PRECISIONS = ("fp32", "fp16", "int8")
+"""Arithmetic that a bundle may have graphs for."""
 DEFAULT_MODEL = "lite0"
 
 
@@ -73,6 +76,19 @@ class DataSource:
 
 
 @dataclass(frozen=True)
+class GraphSet:
+    """The three graphs of one precision: names of files in the bundle."""
+
+    trunk: str
+    heads: str
+    masks: str
+    storage: str
+    """of the weights on disk: float32, float16 or int8"""
+    calibration: str = ""
+    """what int8 ranges were measured on; empty for other precisions"""
+
+
+@dataclass(frozen=True)
 class FileDigest:
     """A file of the bundle."""
 
@@ -100,10 +116,8 @@ class Card:
     """subtracted from RGB inside the graph"""
     std: tuple[float, float, float]
     """divides RGB inside the graph"""
-    precision: str
-    """of the arithmetic: float32"""
-    storage: str
-    """of the weights on disk: float32 or float16"""
+    precisions: dict[str, GraphSet]
+    """the graphs by precision, of PRECISIONS"""
     proposals: ProposalSettings
     detection: DetectionSettings
     licence: str
@@ -132,6 +146,23 @@ class Bundle:
         """Where a file of the bundle is."""
         return self.folder / name
 
+    def graph(self, name: str, precision: str = "fp32") -> Path:
+        """Where one of GRAPHS lies in a precision that the card lists.
+
+        Raises
+        ------
+        BundleError
+            The bundle has no graphs of this precision.
+        """
+        graphs = self.card.precisions.get(precision)
+        if graphs is None:
+            raise BundleError(
+                f"{self.folder}: has no {precision} graphs, only "
+                f"{', '.join(self.card.precisions)}; export the model with --{precision}, or "
+                f"choose another --precision"
+            )
+        return self.folder / str(getattr(graphs, name))
+
 
 def default_bundle() -> Path:
     """The folder of the model that comes with the package."""
@@ -154,9 +185,12 @@ def load_bundle(folder: Path) -> Bundle:
     """
     text = _read_card(folder)
     card = _parse(folder / "card.json", text)
-    for name in GRAPHS:
-        if name not in card.files:
-            raise BundleError(f"{folder / 'card.json'}: lists no {name}; export the model again")
+    for graphs in card.precisions.values():
+        for name in (graphs.trunk, graphs.heads, graphs.masks):
+            if name not in card.files:
+                raise BundleError(
+                    f"{folder / 'card.json'}: lists no {name}; export the model again"
+                )
     for name, expected in card.files.items():
         _check_file(folder, name, expected)
     return Bundle(folder, card, f"sha256:{hashlib.sha256(text).hexdigest()}")
@@ -209,6 +243,9 @@ def _check_values(path: Path, card: Card) -> None:
     """Refuse numbers that no export writes and that would fail far from here."""
     rules = {
         "classes must not be empty": bool(card.classes),
+        f"precisions must be some of {', '.join(PRECISIONS)}": (
+            bool(card.precisions) and set(card.precisions) <= set(PRECISIONS)
+        ),
         "mpp must be above 0": 0 < card.mpp < 100,
         "input_scale must be 1 to 8": 1 <= card.input_scale <= 8,
         "multiple must be 1 or more": card.multiple >= 1,

@@ -73,9 +73,9 @@ class OnnxEngine:
         # Each graph has its own threads, which by default spin for a while after a call and so
         # take the cores from the next graph's: together the three took twice their sum.
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        self._trunk = _session(bundle.path("trunk.onnx"), options)
-        self._heads = _session(bundle.path("heads.onnx"), options)
-        self._masks = _session(bundle.path("masks.onnx"), options)
+        self._trunk = _session(bundle.graph("trunk"), options)
+        self._heads = _session(bundle.graph("heads"), options)
+        self._masks = _session(bundle.graph("masks"), options)
         shape = next(o.shape for o in self._heads.get_outputs() if o.name == "probabilities")
         if shape[-1] != len(self.card.classes):
             raise EngineError(

@@ -18,9 +18,9 @@ from PIL import Image
 from reference.exports import Exported
 
 from nuhtc.export import bundle as bundle_module
-from nuhtc.export.bundle import RESEARCH, make_card
+from nuhtc.export.bundle import FILES, RESEARCH, make_card
 from nuhtc.export.cli import example_tiles, main, read_tiles
-from nuhtc.runtime.bundle import GRAPHS, load_bundle
+from nuhtc.runtime.bundle import load_bundle
 from nuhtc.runtime.errors import SlideError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 @pytest.fixture(autouse=True)
 def traced(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def copy(_: object, folder: Path, **__: object) -> None:
-        for name in GRAPHS:
+        for name in FILES:
             shutil.copy(exported.float32.path(name), folder / name)
 
     monkeypatch.setattr(bundle_module, "export_graphs", copy)
@@ -57,11 +57,11 @@ def test_a_bundle_and_its_proof(
         assert output in captured.out
     assert "TOO FAR" not in captured.out and str(out) in captured.out
     card = load_bundle(out).card
-    assert card.storage == storage
+    assert card.precisions["fp32"].storage == storage
     assert [(c.name, c.color) for c in card.classes] == [
         (c.name, c.color) for c in exported.info.classes
     ]
-    assert {path.name for path in out.iterdir()} == {"card.json", *GRAPHS}
+    assert {path.name for path in out.iterdir()} == {"card.json", *FILES}
     assert [path.name for path in out.parent.iterdir()] == ["bundle"], "no leftovers"
 
 
@@ -150,7 +150,7 @@ def test_an_older_bundle_or_an_empty_folder_is_replaced(
     (tmp_path / "empty").mkdir()
     for out in (bundle_copy, tmp_path / "empty"):
         assert main([str(exported.checkpoint), "--out", str(out)]) == 0
-        assert load_bundle(out).card.storage == "float16"
+        assert load_bundle(out).card.precisions["fp32"].storage == "float16"
 
 
 @pytest.mark.parametrize(

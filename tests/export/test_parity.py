@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def differences(exported: Exported, network: NuHTC, bundle: Bundle) -> dict[str, Difference]:
-    limits = LIMITS[bundle.card.storage]
+    limits = LIMITS[bundle.card.precisions["fp32"].storage]
     found = compare(network, bundle, exported.preset.inference, exported.tiles, limits)
     assert len({d.output for d in found}) == len(found)
     return {d.output: d for d in found}

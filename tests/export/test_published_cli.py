@@ -11,9 +11,9 @@ from reference.exports import Exported
 
 from nuhtc.export import bundle as bundle_module
 from nuhtc.export import cli
-from nuhtc.export.bundle import RESEARCH, UNKNOWN
+from nuhtc.export.bundle import FILES, RESEARCH, UNKNOWN
 from nuhtc.export.cli import main
-from nuhtc.runtime.bundle import GRAPHS, load_bundle
+from nuhtc.runtime.bundle import load_bundle
 from nuhtc.training.data.classes import PANNUKE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -26,7 +26,7 @@ def traced(published: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs that are there already stand in for tracing, which is slow and tested elsewhere."""
 
     def copy(_: object, folder: Path, **__: object) -> None:
-        for name in GRAPHS:
+        for name in FILES:
             shutil.copy(published.float32.path(name), folder / name)
 
     monkeypatch.setattr(bundle_module, "export_graphs", copy)
@@ -56,7 +56,11 @@ def test_a_published_file_becomes_a_bundle_with_its_proof(
     captured = capsys.readouterr()
     assert captured.err == "" and "TOO FAR" not in captured.out
     card = load_bundle(out).card
-    assert (card.name, card.preset, card.storage) == ("swin_t-pannuke", "swin_t", "float16")
+    assert (card.name, card.preset, card.precisions["fp32"].storage) == (
+        "swin_t-pannuke",
+        "swin_t",
+        "float16",
+    )
     assert [(c.name, c.color) for c in card.classes] == [(c.name, c.color) for c in PANNUKE]
     assert (card.mpp, card.tile, card.input_scale) == (0.25, 256, 2)
     assert card.detection.nms_per_class and card.detection.score == 0.35
@@ -79,7 +83,9 @@ def test_classes_of_the_files_meta(published: Exported, tmp_path: Path) -> None:
     assert [(c.name, c.color) for c in card.classes] == [
         (name, (i, 2 * i, 3 * i)) for i, name in enumerate("TICDE")
     ]
-    assert card.storage == "float32", "the numbers as published, unless asked for otherwise"
+    assert card.precisions["fp32"].storage == "float32", (
+        "the numbers as published, unless asked for otherwise"
+    )
     assert main([str(path), "--out", str(out), "--classes", "A=#0000fF,B,C,Dead,E"]) == 0
     named = load_bundle(out).card.classes
     assert [c.name for c in named] == ["A", "B", "C", "Dead", "E"]
@@ -176,7 +182,7 @@ def test_checkpoints_of_ours_have_a_preset_and_classes_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def copy(_: object, folder: Path, **__: object) -> None:
-        for name in GRAPHS:
+        for name in FILES:
             shutil.copy(exported.float32.path(name), folder / name)
 
     monkeypatch.setattr(bundle_module, "export_graphs", copy)
@@ -186,4 +192,4 @@ def test_checkpoints_of_ours_have_a_preset_and_classes_of_their_own(
     assert main([*argv, "--preset", "lite0", "--classes", "X,Y,Z"]) == 0
     card = load_bundle(tmp_path / "b").card
     assert [c.name for c in card.classes] == ["X", "Y", "Z"]
-    assert card.storage == "float16" and card.licence == RESEARCH
+    assert card.precisions["fp32"].storage == "float16" and card.licence == RESEARCH

@@ -50,7 +50,7 @@ class Stored(NamedTuple):
     @property
     def exact(self) -> bool:
         """Whether every proposal and nucleus must be the golden one."""
-        return self.bundle.card.storage == "float32"
+        return self.bundle.card.precisions["fp32"].storage == "float32"
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,8 @@ def stored(request: pytest.FixtureRequest, published: Exported) -> Stored:
 def differences(stored: Stored) -> Iterator[Differences]:
     seen = Differences()
     yield seen
-    print(f"\nONNX, weights stored as {stored.bundle.card.storage}", seen.table(), sep="\n")
+    storage = stored.bundle.card.precisions["fp32"].storage
+    print(f"\nONNX, weights stored as {storage}", seen.table(), sep="\n")
 
 
 @pytest.fixture(scope="module")

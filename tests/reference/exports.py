@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from reference.published import golden_tiles, golden_values, published_file
 
-from nuhtc.export.bundle import make_card, write_bundle
+from nuhtc.export.bundle import FILES, make_card, write_bundle
 from nuhtc.export.cli import example_tiles
 from nuhtc.export.graphs import store_half
-from nuhtc.runtime.bundle import GRAPHS, Bundle, load_bundle
+from nuhtc.runtime.bundle import Bundle, load_bundle
 from nuhtc.training import checkpoint
 from nuhtc.training.any_checkpoint import open_checkpoint
 from nuhtc.training.data.classes import PANNUKE
@@ -87,7 +87,7 @@ def _export(
     assert whole is not None
     half = folder / "float16"
     half.mkdir()
-    for name in GRAPHS:
+    for name in FILES:
         shutil.copy(whole.path(name), half / name)
         store_half(half / name)
     (half / "card.json").write_bytes(make_card(preset, info, "float16", half).to_json())

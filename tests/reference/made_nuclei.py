@@ -10,6 +10,7 @@ from nuhtc.runtime.bundle import (
     Bundle,
     Card,
     DetectionSettings,
+    GraphSet,
     NucleusClass,
     ProposalSettings,
 )
@@ -50,8 +51,7 @@ def made_card(mpp: float = 0.25, tile: int = 128) -> Card:
         multiple=32,
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
-        precision="float32",
-        storage="float32",
+        precisions={"fp32": GraphSet("trunk.onnx", "heads.onnx", "masks.onnx", "float32")},
         proposals=ProposalSettings(count=100, min_side=0, nms=0.7, watershed_opening=2),
         detection=DetectionSettings(
             score=0.3, nms=0.5, nms_per_class=False, count=300, mask_threshold=0.5

@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from nuhtc.runtime.bundle import (
-    GRAPHS,
     Bundle,
     Card,
     DetectionSettings,
+    GraphSet,
     NucleusClass,
     ProposalSettings,
     file_digest,
     load_bundle,
 )
+
+FILES = ("trunk.onnx", "heads.onnx", "masks.onnx")
 
 REGIONS = 3
 """Regions that a tile's trunk always gives."""
@@ -178,14 +180,13 @@ def toy_bundle(folder: Path, *, input_scale: int = 1, classes: int = 2) -> Bundl
         multiple=32,
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
-        precision="float32",
-        storage="float32",
+        precisions={"fp32": GraphSet("trunk.onnx", "heads.onnx", "masks.onnx", "float32")},
         proposals=ProposalSettings(count=10, min_side=2.0, nms=0.7, watershed_opening=0),
         detection=DetectionSettings(
             score=0.35, nms=0.5, nms_per_class=False, count=500, mask_threshold=0.5
         ),
         licence="none needed",
-        files={name: file_digest(folder / name) for name in GRAPHS},
+        files={name: file_digest(folder / name) for name in FILES},
     )
     (folder / "card.json").write_bytes(card.to_json())
     return load_bundle(folder)

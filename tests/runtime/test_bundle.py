@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nuhtc.runtime.bundle import (
-    GRAPHS,
     VERSION,
     Card,
     DataSource,
     DetectionSettings,
     FileDigest,
+    GraphSet,
     NucleusClass,
     ProposalSettings,
     default_bundle,
@@ -26,6 +26,8 @@ from nuhtc.runtime.bundle import (
     load_bundle,
 )
 from nuhtc.runtime.errors import BundleError
+
+FILES = ("trunk.onnx", "heads.onnx", "masks.onnx")
 
 CARD = Card(
     name="made-up",
@@ -37,8 +39,7 @@ CARD = Card(
     multiple=32,
     mean=(127.0, 127.0, 127.0),
     std=(128.0, 128.0, 128.0),
-    precision="float32",
-    storage="float16",
+    precisions={"fp32": GraphSet(*FILES, storage="float16")},
     proposals=ProposalSettings(count=250, min_side=5.0, nms=0.7, watershed_opening=1),
     detection=DetectionSettings(
         score=0.35, nms=0.5, nms_per_class=False, count=500, mask_threshold=0.5
@@ -54,9 +55,9 @@ def folder(tmp_path: Path) -> Path:
     """A bundle whose graphs are a few bytes each."""
     path = tmp_path / "bundle"
     path.mkdir()
-    for name in GRAPHS:
+    for name in FILES:
         (path / name).write_bytes(name.encode() * 20)
-    files = {name: file_digest(path / name) for name in GRAPHS}
+    files = {name: file_digest(path / name) for name in FILES}
     (path / "card.json").write_bytes(replace(CARD, files=files).to_json())
     return path
 
@@ -80,7 +81,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 def test_what_was_written_comes_back(folder: Path) -> None:
     bundle = load_bundle(folder)
     assert replace(bundle.card, files={}) == CARD
-    assert set(bundle.card.files) == set(GRAPHS)
+    assert set(bundle.card.files) == set(FILES)
     assert bundle.path("trunk.onnx") == folder / "trunk.onnx"
     assert bundle.digest == (
         "sha256:" + hashlib.sha256((folder / "card.json").read_bytes()).hexdigest()
@@ -110,7 +111,7 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     assert "card.json" in refusal(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("name", FILES)
 def test_a_changed_byte(folder: Path, name: str) -> None:
     content = bytearray((folder / name).read_bytes())
     content[50] ^= 1
@@ -127,7 +128,7 @@ def test_a_truncated_file(folder: Path, keep: int) -> None:
     assert "heads.onnx" in message and f"{keep} bytes, {len(content)} expected" in message
 
 
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("name", FILES)
 def test_a_missing_file(folder: Path, name: str) -> None:
     (folder / name).unlink()
     assert f"{name}: missing" in refusal(folder)
@@ -135,7 +136,7 @@ def test_a_missing_file(folder: Path, name: str) -> None:
     assert name in refusal(folder)
 
 
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("name", FILES)
 def test_a_card_that_lists_too_little(folder: Path, name: str) -> None:
     edit(folder, lambda c: c["files"].pop(name))
     assert name in refusal(folder)
@@ -304,7 +305,7 @@ def test_the_model_in_the_package() -> None:
         pytest.skip("this checkout holds no trained model")
     bundle = load_bundle(path)
     assert sum(file.stat().st_size for file in path.iterdir()) <= 16_000_000
-    assert {file.name for file in path.iterdir()} == {"card.json", *GRAPHS}
+    assert {file.name for file in path.iterdir()} == {"card.json", *FILES}
     assert {source.name.split()[0] for source in bundle.card.data} == {"CoNSeP", "MoNuSeg", "TNBC"}
     assert all(source.licence and source.source for source in bundle.card.data)
     assert "research" in bundle.card.licence
