@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nuhtc.training.errors import CheckpointError, TrainingError
+from nuhtc.training.fit import check_fit
 from nuhtc.training.info import CheckpointInfo, ClassInfo, DataInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import PRESETS, Preset
@@ -90,13 +91,16 @@ def read(path: Path) -> tuple[CheckpointInfo, dict[str, Any]]:
     try:
         newer = content["version"] > VERSION
         info = None if newer else _info(content["info"])
-        complete = isinstance(content["state_dict"], dict)
+        weights = content["state_dict"]
+        complete = isinstance(weights, dict) and all(
+            isinstance(value, Tensor) for value in weights.values()
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: damaged; its description is incomplete") from error
     if info is None:
         raise CheckpointError(f"{path}: written by a newer nuhtc; update this one")
     if not complete:
-        raise CheckpointError(f"{path}: damaged; it holds no weights")
+        raise CheckpointError(f"{path}: damaged; its weights are missing or not all tensors")
     return info, content
 
 
@@ -136,21 +140,8 @@ def load_weights(network: NuHTC, weights: dict[str, Tensor], path: Path) -> None
     Raises
     ------
     CheckpointError
-        A tensor is missing, unknown or of another shape; the message lists them.
+        A tensor is missing, unknown, of another shape or not finite; the message lists them.
     """
-    wanted = network.state_dict()
-    missing = sorted(set(wanted) - set(weights))
-    extra = sorted(set(weights) - set(wanted))
-    shapes = sorted(
-        f"{name} {tuple(weights[name].shape)} instead of {tuple(wanted[name].shape)}"
-        for name in set(wanted) & set(weights)
-        if wanted[name].shape != weights[name].shape
-    )
-    problems = [
-        f"{kind}: {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
-        for kind, names in (("missing", missing), ("unknown", extra), ("wrong shape", shapes))
-        if names
-    ]
-    if problems:
-        raise CheckpointError(f"{path}: does not fit the network; {'; '.join(problems)}")
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    check_fit(path, weights, shapes)
     network.load_state_dict(weights)

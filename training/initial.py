@@ -4,14 +4,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from torch import Tensor
-
 from nuhtc.training import checkpoint
 from nuhtc.training.any_checkpoint import check_preset, is_ours
-from nuhtc.training.errors import CheckpointError
+from nuhtc.training.fit import check_fit
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import Preset
-from nuhtc.training.published import PRESET, check_fit, published_name, read_published
+from nuhtc.training.published import PRESET, published_name, read_published
 
 CLASS_TENSORS = re.compile(r"stages\.\d+\.classifier\.(weight|bias)")
 """Names of the tensors whose first dimension is the number of classes and 2 more."""
@@ -45,8 +43,6 @@ def initialise(network: NuHTC, path: Path, preset: Preset) -> tuple[str, ...]:
     if is_ours(path):
         info, content = checkpoint.read(path)
         weights, found = content["state_dict"], info.preset
-        if not all(isinstance(value, Tensor) for value in weights.values()):
-            raise CheckpointError(f"{path}: damaged; its weights are not all tensors")
     else:
         weights, found, naming = read_published(path).weights, PRESET.name, published_name
     check_preset(path, found, preset.name)

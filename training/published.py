@@ -6,7 +6,7 @@ mask heads of several stages; there is one mask head), counters of the Seesaw lo
 tables that follow from sizes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nuhtc.training.errors import CheckpointError
+from nuhtc.training.fit import check_fit, refuse_listed
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import SWIN_T
 from nuhtc.training.swin import SwinTransformer
@@ -22,9 +23,6 @@ from nuhtc.training.tensors_only import load_tensors
 
 PRESET = SWIN_T
 """The preset that published checkpoints are for."""
-
-LISTED = 20
-"""At most this many names of a kind stand in a message."""
 
 
 @dataclass(frozen=True)
@@ -62,49 +60,6 @@ def load_published(path: Path) -> tuple[NuHTC, Published]:
     return network.eval(), published
 
 
-def check_fit(
-    path: Path,
-    weights: Mapping[str, Tensor],
-    shapes: Mapping[str, tuple[int, ...]],
-    naming: Callable[[str], str] = str,
-) -> None:
-    """Refuse weights that are not exactly what a network needs.
-
-    Parameters
-    ----------
-    path
-        Where the weights are from, for the message.
-    weights
-        Under our names.
-    shapes
-        What the network needs.
-    naming
-        Gives the name that the file has for one of ours.
-
-    Raises
-    ------
-    CheckpointError
-        A tensor is missing, unknown, of another shape or not finite; the message lists them.
-    """
-    _refuse(
-        path,
-        {
-            "missing": (naming(name) for name in shapes if name not in weights),
-            "unknown": (naming(name) for name in weights if name not in shapes),
-            "wrong shape": (
-                f"{naming(name)} {tuple(weights[name].shape)} instead of {tuple(shape)}"
-                for name, shape in shapes.items()
-                if name in weights and weights[name].shape != shape
-            ),
-            "not finite": (
-                naming(name)
-                for name, tensor in weights.items()
-                if not bool(torch.isfinite(tensor).all())
-            ),
-        },
-    )
-
-
 def read_published(path: Path) -> Published:
     """Read a published file without fitting it to a network.
 
@@ -120,7 +75,7 @@ def read_published(path: Path) -> Published:
             f"{path}: no checkpoint of nuhtc-train, nor a published one: it has no 'state_dict'"
         )
     taken = {key: value for key, value in tensors.items() if not _ignored(str(key))}
-    _refuse(
+    refuse_listed(
         path,
         {
             "unknown": (str(key) for key in taken if _our_name(str(key)) is None),
@@ -153,17 +108,6 @@ def _blocks_of_neighbours(x: Tensor) -> Tensor:
 
 def _is_dense(value: object) -> bool:
     return isinstance(value, Tensor) and value.layout == torch.strided and value.is_floating_point()
-
-
-def _refuse(path: Path, problems: Mapping[str, Iterable[str]]) -> None:
-    found = []
-    for kind, items in problems.items():
-        names = sorted(items)
-        if names:
-            more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-            found.append(f"{len(names)} {kind}: {', '.join(names[:LISTED])}{more}")
-    if found:
-        raise CheckpointError(f"{path}: does not fit the network; {'; '.join(found)}")
 
 
 # Names. A tensor's name is its module's and its own: "neck.fpn_convs.0.conv" + ".weight".
