@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         _complain(error)
         code = error.exit_code
     except KeyboardInterrupt:
-        _complain("stopped; what is in the output folder is whole")
+        _complain("stopped; the same command continues where it was")
         code = EXIT_INTERRUPTED
     _close_stdout()
     return code
@@ -103,22 +103,20 @@ def _segment_and_write(
     bundle: "Bundle",
     settings: "RunSettings",
 ) -> "Summary":
-    from nuhtc.runtime.outputs import write_outputs
-    from nuhtc.runtime.pipeline import segment_slide
+    from nuhtc.runtime.outputs import Wanted, write_outputs
+    from nuhtc.runtime.pipeline import segment_to_store
     from nuhtc.runtime.slide import open_slide
+    from nuhtc.runtime.store.writer import SUFFIX, remove_store
 
+    wanted = Wanted(arguments.format, arguments.centroids, arguments.max_objects_per_file)
     slide = open_slide(file, mpp=arguments.mpp, picture_mpp=bundle.card.mpp)
+    folder = arguments.out / (slide.name + SUFFIX)
     try:
+        if arguments.fresh:
+            remove_store(folder)
         with _Bar(slide.name) as bar:
-            nuclei, summary = segment_slide(slide, engine, bundle, settings, bar.update)
-        return write_outputs(
-            arguments.out,
-            slide,
-            nuclei,
-            bundle.card.classes,
-            summary,
-            arguments.format,
-        )
+            store, clock = segment_to_store(slide, engine, bundle, settings, folder, bar.update)
+        return write_outputs(arguments.out, slide, store, settings, wanted, clock)
     finally:
         slide.close()
 
