@@ -24,7 +24,7 @@ versions                     of this program and of what it stands on
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -209,6 +209,12 @@ class Tally:
         """Count some more."""
         self._counts += np.bincount(nuclei.label, minlength=len(self._counts))
         self.cut += int(nuclei.cut.sum())
+
+    def counting(self, chunks: Iterable[Nuclei]) -> Iterator[Nuclei]:
+        """Hand chunks on and count them."""
+        for nuclei in chunks:
+            self.add(nuclei)
+            yield nuclei
 
     @property
     def per_class(self) -> dict[str, int]:

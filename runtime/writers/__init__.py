@@ -7,8 +7,8 @@ the block ends, and none does when it fails.
 
 from typing import Final
 
-FORMATS: Final = ("qupath",)
+FORMATS: Final = ("qupath", "dsa", "sql", "coco", "geoparquet")
 """The formats that can be written, as `--format` names them."""
 
-DEFAULT_FORMATS: Final = ("qupath",)
+DEFAULT_FORMATS: Final = ("qupath", "sql")
 """What a run writes unless told otherwise."""

@@ -1,7 +1,13 @@
 """Open a writer by the name of its format."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 
+from nuhtc.runtime.writers.coco import open_coco
+from nuhtc.runtime.writers.dsa import open_dsa
+from nuhtc.runtime.writers.geopackage import open_geopackage
+from nuhtc.runtime.writers.geoparquet import open_geoparquet
 from nuhtc.runtime.writers.qupath import open_qupath
 from nuhtc.runtime.writers.target import Output, Target
 
@@ -20,8 +26,12 @@ def open_output(
     most_objects
         Nuclei per QuPath file; None: all in one.
     """
-    if name == "qupath":
-        return open_qupath(target, most_objects=most_objects)
-    if name == "centroids":
-        return open_qupath(target, most_objects=most_objects, centroids=True)
-    raise ValueError(f"no format is called {name!r}")
+    writers: dict[str, Callable[[Target], AbstractContextManager[Output]]] = {
+        "qupath": partial(open_qupath, most_objects=most_objects),
+        "centroids": partial(open_qupath, most_objects=most_objects, centroids=True),
+        "dsa": open_dsa,
+        "sql": open_geopackage,
+        "coco": open_coco,
+        "geoparquet": open_geoparquet,
+    }
+    return writers[name](target)

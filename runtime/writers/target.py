@@ -1,14 +1,14 @@
 """What every writer is given: where to write, and what is known of the slide."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.atomic import atomic_path
+from nuhtc.runtime.atomic import atomic_path, explain
 from nuhtc.runtime.bundle import NucleusClass
 from nuhtc.runtime.errors import OutputError
 from nuhtc.runtime.nuclei import Nuclei
@@ -96,3 +96,28 @@ def check_nuclei(path: Path, nuclei: Nuclei, classes: Sequence[NucleusClass]) ->
         )
     if len(nuclei) and (nuclei.label.max() >= len(classes) or np.diff(nuclei.offsets).min() < 3):
         raise OutputError(f"{path}: not written: a nucleus without a class or without an outline")
+
+
+@contextlib.contextmanager
+def made_folder(folder: Path, files: Files) -> Iterator[None]:
+    """Make an output's own folder, which in the end holds no JSON file but those of `files`.
+
+    When the block fails, what was there before stays, and a folder that was made for nothing is
+    removed again.
+
+    Raises
+    ------
+    OutputError
+        When the folder cannot be made.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        yield
+        for stale in set(folder.glob("*.json")) - set(files.names):
+            stale.unlink()
+    except BaseException as stopped:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        if isinstance(stopped, OSError):
+            raise OutputError(explain(stopped, folder)) from stopped
+        raise
