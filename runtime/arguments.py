@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from nuhtc.runtime.errors import UsageError
 from nuhtc.runtime.resolution import check_mpp
-from nuhtc.runtime.writers import FORMATS
+from nuhtc.runtime.writers import DEFAULT_FORMATS, FORMATS
 
 if TYPE_CHECKING:
     from nuhtc.runtime.bundle import Card
@@ -26,9 +26,13 @@ MIN_AREA_UM2: Final = 2.0
 
 _EPILOG = """\
 written for each SLIDE, under its name without the suffix:
+  .nuclei        the store: nuhtc-convert makes every format from it, at once
   .geojson.gz    outlines, classes and scores: drag it onto the slide in QuPath
+  .gpkg          the same as SQL tables: a GeoPackage for QGIS, R, Python and SQLite
   .overlay.png   a picture to look at
   .summary.json  counts, tissue area, settings, time
+
+A run that was stopped continues where it was when the command is given again.
 
 `nuhtc-run demo` makes a small slide by code and runs it; a file of that name is ./demo.
 
@@ -85,6 +89,40 @@ def settings_for(arguments: argparse.Namespace, card: "Card") -> "RunSettings":
     )
 
 
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how files are written, for every command that writes them."""
+    parser.add_argument(
+        "--centroids",
+        action="store_true",
+        help="also write .centroids.geojson.gz: a point per nucleus for QuPath",
+    )
+    parser.add_argument(
+        "--max-objects-per-file",
+        type=whole(1),
+        metavar="N",
+        help="split QuPath files, which QuPath reads into memory whole (default: one file)",
+    )
+
+
+def formats(text: str) -> tuple[str, ...]:
+    """Return the formats that an option names.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        When there is no such format.
+    """
+    if text == "all":
+        return FORMATS
+    names = tuple(dict.fromkeys(text.split(",")))
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"no format is called {', '.join(map(repr, unknown))}; there is {', '.join(FORMATS)}"
+        )
+    return names
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nuhtc-run",
@@ -112,36 +150,39 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--tile",
-        type=_whole(1, MOST_TILE_PX),
+        type=whole(1, MOST_TILE_PX),
         metavar="PX",
         help="side of a tile in the model's pixels (default: the model's)",
     )
     add(
         "--overlap",
-        type=_whole(0),
+        type=whole(0),
         metavar="PX",
         help=f"shared by neighbouring tiles, wider than any nucleus (default: {OVERLAP_PX})",
     )
     add(
         "--score",
-        type=_number(0, 1),
+        type=number(0, 1),
         metavar="P",
         help="least probability of a nucleus, 0 to 1 (default: the model's)",
     )
     add(
         "--min-area",
-        type=_number(0, math.inf),
+        type=number(0, math.inf),
         default=MIN_AREA_UM2,
         metavar="UM2",
         help="least area of a nucleus in um2 (default: %(default)s)",
     )
     add(
         "--format",
-        type=_formats,
-        default=FORMATS[:1],
+        type=formats,
+        default=DEFAULT_FORMATS,
         metavar="NAME[,NAME]",
-        help=f"output formats, of: {', '.join(FORMATS)} (default: {FORMATS[0]})",
+        help=f"output formats, of: {', '.join(FORMATS)}; or all (default: "
+        f"{','.join(DEFAULT_FORMATS)})",
     )
+    add_output_options(parser)
+    add("--fresh", action="store_true", help="replace an earlier run's store instead of using it")
     add("--bundle", type=Path, metavar="DIR", help="the model (default: the one in the package)")
     add(
         "--engine",
@@ -156,15 +197,17 @@ def _parser() -> argparse.ArgumentParser:
         help="what the network computes in; auto takes the bundle's fp16 on a GPU, else fp32 "
         "(default: %(default)s)",
     )
-    add("--threads", type=_whole(1), metavar="N", help="CPU threads (default: all cores)")
-    add("--batch", type=_whole(1), default=1, metavar="N", help="tiles at a time (default: 1)")
+    add("--threads", type=whole(1), metavar="N", help="CPU threads (default: all cores)")
+    add("--batch", type=whole(1), default=1, metavar="N", help="tiles at a time (default: 1)")
     add("--json", action="store_true", help="print each summary as one line of JSON")
     add("--verbose", action="store_true", help="say more on stderr")
     add("--version", action="version", version=f"nuhtc {metadata.version('nuhtc')}")
     return parser
 
 
-def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return what reads an option's whole number and checks its limits."""
+
     def whole_number(text: str) -> int:
         value = int(text)
         if value < least:
@@ -176,25 +219,17 @@ def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
     return whole_number
 
 
-def _number(least: float, most: float) -> Callable[[str], float]:
-    def number(text: str) -> float:
+def number(least: float, most: float) -> Callable[[str], float]:
+    """Return what reads an option's number and checks its limits."""
+
+    def decimal(text: str) -> float:
         value = float(text)
         if not (least <= value <= most and math.isfinite(value)):
             limits = f"from {least:g} to {most:g}" if math.isfinite(most) else f"{least:g} or more"
             raise argparse.ArgumentTypeError(f"{text} is not {limits}")
         return value
 
-    return number
-
-
-def _formats(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(text.split(",")))
-    unknown = [name for name in names if name not in FORMATS]
-    if unknown:
-        raise argparse.ArgumentTypeError(
-            f"no format is called {', '.join(map(repr, unknown))}; there is {', '.join(FORMATS)}"
-        )
-    return names
+    return decimal
 
 
 def _cores() -> int:

@@ -4,16 +4,14 @@ import argparse
 import dataclasses
 import json
 import logging
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nuhtc.runtime.arguments import DEMO, parse, settings_for
 from nuhtc.runtime.errors import EXIT_DONE, EXIT_FAILED, EXIT_SKIPPED, NuhtcError
 from nuhtc.runtime.inputs import check_stems, expand_inputs
+from nuhtc.runtime.terminal import EXIT_INTERRUPTED, close_stdout, complain, log_to_stderr, say
 
 if TYPE_CHECKING:
     from nuhtc.runtime.bundle import Bundle
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 # Whatever needs NumPy, OpenSlide or ONNX Runtime is imported where it is used, so that --help
 # and a wrong option are answered at once.
 
-EXIT_INTERRUPTED = 130
+PROG = "nuhtc-run"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,15 +35,15 @@ def main(argv: list[str] | None = None) -> int:
     """
     try:
         arguments = parse(argv)
-        with _log_to_stderr(verbose=arguments.verbose):
+        with log_to_stderr(PROG, verbose=arguments.verbose):
             code = _run(arguments)
     except NuhtcError as error:
-        _complain(error)
+        complain(PROG, error)
         code = error.exit_code
     except KeyboardInterrupt:
-        _complain("stopped; what is in the output folder is whole")
+        complain(PROG, "stopped; the same command continues where it was")
         code = EXIT_INTERRUPTED
-    _close_stdout()
+    close_stdout()
     return code
 
 
@@ -73,7 +71,7 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     codes = [_run_one(file, arguments, engine, bundle, settings) for file in files]
     if arguments.demo and not arguments.json and EXIT_FAILED not in codes:
-        _say(f"  {files[0]} is the slide: open it in QuPath and drag the .geojson.gz onto it")
+        say(f"  {files[0]} is the slide: open it in QuPath and drag the .geojson.gz onto it")
     # A failure says more than a skipped tile.
     return next((code for code in (EXIT_FAILED, EXIT_SKIPPED) if code in codes), EXIT_DONE)
 
@@ -94,9 +92,9 @@ def _run_one(
         message = f"{file}: not enough memory; try a smaller --batch or --tile"
         return _fail(file, message, json_wanted=arguments.json)
     if arguments.json:
-        _say(summary.as_json().decode())
+        say(summary.as_json().decode())
     else:
-        _say(summary.as_text(arguments.out))
+        say(summary.as_text(arguments.out))
     return EXIT_SKIPPED if summary.tiles_skipped_px else EXIT_DONE
 
 
@@ -107,22 +105,20 @@ def _segment_and_write(
     bundle: "Bundle",
     settings: "RunSettings",
 ) -> "Summary":
-    from nuhtc.runtime.outputs import write_outputs
-    from nuhtc.runtime.pipeline import segment_slide
+    from nuhtc.runtime.outputs import Wanted, write_outputs
+    from nuhtc.runtime.pipeline import segment_to_store
     from nuhtc.runtime.slide import open_slide
+    from nuhtc.runtime.store.writer import SUFFIX, remove_store
 
+    wanted = Wanted(arguments.format, arguments.centroids, arguments.max_objects_per_file)
     slide = open_slide(file, mpp=arguments.mpp, picture_mpp=bundle.card.mpp)
+    folder = arguments.out / (slide.name + SUFFIX)
     try:
+        if arguments.fresh:
+            remove_store(folder)
         with _Bar(slide.name) as bar:
-            nuclei, summary = segment_slide(slide, engine, bundle, settings, bar.update)
-        return write_outputs(
-            arguments.out,
-            slide,
-            nuclei,
-            bundle.card.classes,
-            summary,
-            arguments.format,
-        )
+            store, clock = segment_to_store(slide, engine, bundle, settings, folder, bar.update)
+        return write_outputs(arguments.out, slide, store, settings, wanted, clock)
     finally:
         slide.close()
 
@@ -156,58 +152,8 @@ class _Bar:
         self._bar.update(done - self._bar.n)
 
 
-class _Handler(logging.Handler):
-    """Log lines on stderr that do not tear a progress bar."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        from tqdm import tqdm
-
-        tqdm.write(f"nuhtc-run: {record.getMessage()}", file=sys.stderr)
-
-
-@contextmanager
-def _log_to_stderr(*, verbose: bool) -> Iterator[None]:
-    log = logging.getLogger("nuhtc")
-    handler, level = _Handler(), log.level
-    log.setLevel(logging.INFO if verbose else logging.WARNING)
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
-
-
 def _fail(file: Path, message: str, *, json_wanted: bool) -> int:
-    _complain(message)
+    complain(PROG, message)
     if json_wanted:
-        _say(json.dumps({"error": message, "slide": {"file": file.name}}))
+        say(json.dumps({"error": message, "slide": {"file": file.name}}))
     return EXIT_FAILED
-
-
-def _complain(message: object) -> None:
-    print(f"nuhtc-run: {message}", file=sys.stderr)
-
-
-def _say(text: str) -> None:
-    """Print to stdout; whoever read it may be gone (`| head`), and the slides still go on."""
-    encoding = sys.stdout.encoding or "utf-8"
-    text = text.encode(encoding, "backslashreplace").decode(encoding)
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        _discard_stdout()
-
-
-def _close_stdout() -> None:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _discard_stdout()
-
-
-def _discard_stdout() -> None:
-    # Python flushes stdout once more when it ends; that must find something to write to.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

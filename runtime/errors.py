@@ -9,6 +9,8 @@
     |   `-- SlideReadError   it opened, but one region of it cannot be read
     |-- BundleError          the model bundle is damaged, foreign or too new
     |-- EngineError          the inference engine is missing or failed
+    |-- StoreError           a store is damaged, foreign, too new, or of another run
+    |-- ImportedError        a file of outlines cannot be read
     |-- OutputError          a result cannot be written
     `-- PipelineError        the stages of a run contradict each other
 
@@ -55,6 +57,14 @@ class BundleError(NuhtcError):
 
 class EngineError(NuhtcError):
     """An inference engine is not installed, does not work here, or failed while running."""
+
+
+class StoreError(NuhtcError):
+    """A store is damaged, unfinished, made by a newer version, or belongs to another run."""
+
+
+class ImportedError(NuhtcError):
+    """A file of outlines is missing, damaged, or of no kind that can be imported."""
 
 
 class OutputError(NuhtcError):

@@ -5,6 +5,7 @@ hundredths of a level-0 pixel: exact on the 0.01 px grid that QuPath reduces eve
 and whole pixels when the slide has the model's own resolution.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.candidates import Candidates
 from nuhtc.runtime.errors import PipelineError
-from nuhtc.runtime.ragged import check_rings, ring_areas, take_rings
+from nuhtc.runtime.ragged import check_rings, join_rings, ring_areas, take_rings
 
 UNITS_PER_PX = 100
 """Coordinates are hundredths of a level-0 pixel."""
@@ -70,6 +71,41 @@ class Nuclei:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @classmethod
+    def empty(cls, classes: int) -> "Nuclei":
+        """Return no nuclei of so many classes."""
+        return cls(
+            coords=np.zeros((0, 2), np.int32),
+            offsets=np.zeros(1, np.int64),
+            label=np.zeros(0, np.uint8),
+            score=np.zeros(0, np.float32),
+            probabilities=np.zeros((0, classes), np.float32),
+            bbox=np.zeros((0, 4), np.int32),
+            area_px=np.zeros(0, np.float64),
+            centroid=np.zeros((0, 2), np.float32),
+            tile=np.zeros(0, np.int32),
+            cut=np.zeros(0, np.bool_),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Nuclei"]) -> "Nuclei":
+        """Return the nuclei of one or more parts, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        coords, offsets = join_rings([(part.coords, part.offsets) for part in parts])
+        return cls(
+            coords=coords,
+            offsets=offsets,
+            label=np.concatenate([part.label for part in parts]),
+            score=np.concatenate([part.score for part in parts]),
+            probabilities=np.concatenate([part.probabilities for part in parts]),
+            bbox=np.concatenate([part.bbox for part in parts]),
+            area_px=np.concatenate([part.area_px for part in parts]),
+            centroid=np.concatenate([part.centroid for part in parts]),
+            tile=np.concatenate([part.tile for part in parts]),
+            cut=np.concatenate([part.cut for part in parts]),
+        )
 
     def take(self, index: NDArray[np.int64]) -> "Nuclei":
         """Return the nuclei that `index` names, in its order."""

@@ -1,19 +1,42 @@
-"""The files one slide leaves in the output folder."""
+"""The files one slide leaves in the output folder, each made from its store."""
 
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nuhtc.runtime import overlay
 from nuhtc.runtime.atomic import explain
-from nuhtc.runtime.bundle import NucleusClass
 from nuhtc.runtime.errors import OutputError
 from nuhtc.runtime.nuclei import Nuclei
+from nuhtc.runtime.pipeline import RunSettings, summarize
 from nuhtc.runtime.slide import Slide
-from nuhtc.runtime.summary import Summary, printable, write_summary
-from nuhtc.runtime.writers import qupath
+from nuhtc.runtime.store.reader import Store
+from nuhtc.runtime.summary import Clock, Summary, Tally, printable, write_summary
+from nuhtc.runtime.view import View, iter_nuclei, tile_boxes
+from nuhtc.runtime.writers.open import open_output
+from nuhtc.runtime.writers.target import Target
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which files are wanted.
+
+    Parameters
+    ----------
+    formats
+        Of `nuhtc.runtime.writers.FORMATS`.
+    centroids
+        Also a QuPath file of points.
+    most_objects
+        Nuclei per QuPath file; None: all in one.
+    """
+
+    formats: Sequence[str]
+    centroids: bool = False
+    most_objects: int | None = None
 
 
 def prepare_folder(folder: Path) -> None:
@@ -32,13 +55,71 @@ def prepare_folder(folder: Path) -> None:
         raise OutputError(explain(refused, folder)) from refused
 
 
+def target_of(store: Store, view: View, folder: Path, stem: str) -> Target:
+    """Return what writers are told of a store as a view shows it."""
+    made = store.manifest
+    tiles = store.ran.ravel().nonzero()[0]
+    return Target(
+        folder=folder,
+        stem=stem,
+        slide=made.slide,
+        classes=made.classes if view.classes is None else view.classes.classes,
+        tiles=tiles,
+        tile_boxes=tile_boxes(made.grid, tiles, made.scale, made.slide),
+        run={
+            "model": vars(made.bundle),
+            "engine": made.engine,
+            "settings": {
+                "tile_px": made.grid.tile,
+                "overlap_px": made.grid.overlap,
+                **made.settings,
+                **view.as_dict(),
+            },
+            "versions": dict(made.versions),
+        },
+    )
+
+
+def write_formats(target: Target, chunks: Iterable[Nuclei], wanted: Wanted) -> list[Path]:
+    """Write nuclei in every wanted format, in one pass over them.
+
+    Parameters
+    ----------
+    target
+        Where, and what is known of the slide.
+    chunks
+        The nuclei, in the order of the tiles.
+    wanted
+        Which files.
+
+    Returns
+    -------
+    list[Path]
+        The files.
+
+    Raises
+    ------
+    OutputError
+        When one cannot be written; then none of them gets its final name.
+    """
+    with ExitStack() as stack:
+        outputs = [
+            stack.enter_context(open_output(name, target, wanted.most_objects))
+            for name in (*wanted.formats, *(["centroids"] if wanted.centroids else []))
+        ]
+        for nuclei in chunks:
+            for output in outputs:
+                output.write(nuclei)
+    return [path for output in outputs for path in output.names]
+
+
 def write_outputs(
     folder: Path,
     slide: Slide,
-    nuclei: Nuclei,
-    classes: Sequence[NucleusClass],
-    summary: Summary,
-    formats: Sequence[str],
+    store: Store,
+    settings: RunSettings,
+    wanted: Wanted,
+    clock: Clock,
 ) -> Summary:
     """Write a slide's formats, overlay and, last, its summary.
 
@@ -46,10 +127,10 @@ def write_outputs(
     ----------
     folder
         Where; the names begin with the slide's.
-    slide, nuclei, classes, summary
-        What `segment_slide` took and gave.
-    formats
-        Of `nuhtc.runtime.writers.FORMATS`.
+    slide, store, settings, clock
+        What `segment_to_store` took and gave.
+    wanted
+        Which files.
 
     Returns
     -------
@@ -61,21 +142,33 @@ def write_outputs(
     OutputError
         When a file cannot be written.
     """
-    start = time.perf_counter()
-    written = []
-    if "qupath" in formats:
-        written.append(slide.name + qupath.SUFFIX)
-        qupath.write_qupath(
-            folder / written[-1],
-            nuclei,
-            classes,
-            slide_digest=summary.slide.digest,
-            slide_mpp=slide.mpp,
-        )
-    written.append(slide.name + overlay.SUFFIX)
-    overlay.write_overlay(folder / written[-1], slide, nuclei, classes)
+    start, stitching = time.perf_counter(), clock.seconds["stitch"]
+    view = View(min_area_um2=settings.min_area_um2)
+    tally = Tally(store.manifest.classes)
+    shown = [Nuclei.empty(len(store.manifest.classes))]
 
-    seconds = {**summary.seconds, "write": time.perf_counter() - start}
-    summary = replace(summary, outputs=tuple(map(printable, written)), seconds=seconds)
+    def counted() -> Iterable[Nuclei]:
+        chunks = iter_nuclei(store.parts(), store.manifest, store.ran, view)
+        while True:
+            with clock.stage("stitch"):
+                nuclei = next(chunks, None)
+            if nuclei is None:
+                return
+            tally.add(nuclei)
+            shown.append(nuclei)
+            yield nuclei
+
+    target = target_of(store, view, folder, slide.name)
+    files = write_formats(target, counted(), wanted)
+    written = [store.folder.name, *(file.relative_to(folder).as_posix() for file in files)]
+    written.append(slide.name + overlay.SUFFIX)
+    overlay.write_overlay(
+        folder / written[-1], slide, Nuclei.concatenate(shown), store.manifest.classes
+    )
+
+    spent = time.perf_counter() - start - (clock.seconds["stitch"] - stitching)
+    clock.seconds["write"] += spent
+    summary = summarize(store.manifest, settings, store.skipped, tally, clock)
+    summary = replace(summary, outputs=tuple(map(printable, written)))
     write_summary(folder / f"{slide.name}.summary.json", summary)
     return summary

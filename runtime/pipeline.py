@@ -1,34 +1,38 @@
-"""One slide from pixels to nuclei: tissue, tiles, network, outlines, stitching."""
+"""One slide from pixels to candidates in a store: tissue, tiles, network, outlines."""
 
 import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle import Bundle, Card
-from nuhtc.runtime.candidates import Candidates, trace_tile
+from nuhtc.runtime.bundle import Bundle
+from nuhtc.runtime.candidates import Candidates
 from nuhtc.runtime.detections import Engine
-from nuhtc.runtime.errors import EngineError, SlideReadError
+from nuhtc.runtime.errors import SlideReadError
 from nuhtc.runtime.grid import Grid
-from nuhtc.runtime.nuclei import Nuclei, check_extent, model_extent, to_nuclei
+from nuhtc.runtime.nuclei import Nuclei, check_extent, model_extent
 from nuhtc.runtime.resolution import working_mpp
 from nuhtc.runtime.slide import Slide
-from nuhtc.runtime.stitch import drop_doubled, stitch
-from nuhtc.runtime.summary import STAGES, BundleFacts, SlideFacts, Summary, printable
-from nuhtc.runtime.tiles import iter_tiles
+from nuhtc.runtime.store.manifest import PART_TILES, Manifest
+from nuhtc.runtime.store.reader import Store
+from nuhtc.runtime.store.writer import StoreWriter, remove_store
+from nuhtc.runtime.summary import (
+    BundleFacts,
+    Clock,
+    SlideFacts,
+    Summary,
+    Tally,
+    printable,
+    versions,
+)
+from nuhtc.runtime.tile_run import Progress, run_tiles
 from nuhtc.runtime.tissue import find_tissue
+from nuhtc.runtime.view import View, iter_nuclei, tile_boxes
 
 LOG = logging.getLogger(__name__)
-
-_MOST_READERS = 8
-"""Reading threads at most: more than any network needs, and each holds tiles in memory."""
-
-Progress = Callable[[int, int], None]
-"""Called with the number of tiles done and of all tiles, from 0 on."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def segment_slide(
     settings: RunSettings,
     progress: Progress | None = None,
 ) -> tuple[Nuclei, Summary]:
-    """Find every nucleus of a slide.
+    """Find every nucleus of a slide, all in memory: for pictures and small slides.
 
     Parameters
     ----------
@@ -95,7 +99,80 @@ def segment_slide(
     PipelineError
         When the slide's resolution or size is beyond what is held.
     """
-    clock, card = _Clock(), bundle.card
+    clock, kept = Clock(), _Kept()
+    manifest = plan_run(slide, engine, bundle, settings, clock)
+    run_tiles(slide, engine, bundle.card, settings, manifest, kept, clock, progress)
+    ran = np.zeros((manifest.grid.rows, manifest.grid.cols), np.bool_)
+    ran.flat[manifest.tiles] = True
+    ran.flat[kept.skipped] = False
+    view = View(min_area_um2=settings.min_area_um2)
+    with clock.stage("stitch"):
+        empty = Nuclei.empty(len(manifest.classes))
+        nuclei = Nuclei.concatenate([empty, *iter_nuclei(kept.candidates, manifest, ran, view)])
+    tally = Tally(manifest.classes)
+    tally.add(nuclei)
+    return nuclei, summarize(manifest, settings, kept.skipped, tally, clock)
+
+
+def segment_to_store(
+    slide: Slide,
+    engine: Engine,
+    bundle: Bundle,
+    settings: RunSettings,
+    folder: Path,
+    progress: Progress | None = None,
+) -> tuple[Store, Clock]:
+    """Run a slide's tiles into a store, or those that a stopped run left to do.
+
+    Parameters
+    ----------
+    slide, engine, bundle, settings, progress
+        As for `segment_slide`; `settings.min_area_um2` has no part in it.
+    folder
+        The store: made, or continued if it is of the same slide, model and settings.
+
+    Returns
+    -------
+    Store
+        Finished. It is the same, byte for byte, however often the run was stopped.
+    Clock
+        What the time went to.
+
+    Raises
+    ------
+    SlideReadError, EngineError, PipelineError
+        As `segment_slide`.
+    StoreError
+        When the folder holds a store of another run.
+    OutputError
+        When the store cannot be written.
+    """
+    clock = Clock()
+    manifest = plan_run(slide, engine, bundle, settings, clock)
+    with StoreWriter(folder, manifest) as writer:
+        if writer.done:
+            LOG.warning(
+                "%s: %d of %d tiles are in %s from an earlier run and are not run again",
+                slide.name,
+                min(writer.done * PART_TILES, len(manifest.tiles)),
+                len(manifest.tiles),
+                folder.name,
+            )
+        run_tiles(slide, engine, bundle.card, settings, manifest, writer, clock, progress)
+        with clock.stage("write"):
+            store = writer.finish()
+    if len(store.skipped) and len(store.skipped) == len(manifest.tiles):
+        # Nothing of it is worth keeping, and the next run must try again.
+        remove_store(folder)
+        check_any_read(manifest, store.skipped)
+    return store, clock
+
+
+def plan_run(
+    slide: Slide, engine: Engine, bundle: Bundle, settings: RunSettings, clock: Clock
+) -> Manifest:
+    """Find the tissue and lay the tiles over it."""
+    card = bundle.card
     mpp = working_mpp(slide.mpp, card.mpp)
     scale = mpp / slide.mpp
     check_extent(scale, slide.width, slide.height)
@@ -112,18 +189,7 @@ def segment_slide(
     if not keys:
         LOG.warning("%s: no tissue was found, so no tile is run", slide.name)
     LOG.info("%s: %d of %d tiles hold tissue", slide.name, len(keys), grid.rows * grid.cols)
-
-    run = _TileRun(slide, engine, card, mpp, settings, grid, clock)
-    found = run.all(keys, progress or (lambda done, total: None))
-    with clock.stage("stitch"):
-        stitched = stitch(found, grid, run.ran)
-        nuclei = to_nuclei(stitched, scale=scale, width=slide.width, height=slide.height)
-        large = nuclei.area_px * slide.mpp**2 >= settings.min_area_um2
-        nuclei = nuclei if large.all() else nuclei.take(np.flatnonzero(large))
-
-    names = [one.name for one in card.classes]
-    counts = np.bincount(nuclei.label, minlength=len(names)).tolist()
-    summary = Summary(
+    return Manifest(
         slide=SlideFacts(
             file=printable(slide.path.name if slide.path else slide.name),
             digest=digest,
@@ -135,99 +201,78 @@ def segment_slide(
         engine=engine.name,
         precision=engine.precision,
         engine_reason=engine.reason,
-        settings=asdict(settings),
-        nuclei_per_class=dict(zip(names, counts, strict=True)),
-        nuclei_cut=int(nuclei.cut.sum()),
+        classes=tuple(card.classes),
+        grid=grid,
+        scale=scale,
+        settings={"score": settings.min_score, "batch": settings.batch},
+        tiles=np.array([row * grid.cols + col for row, col in keys], np.int64),
         tissue_mm2=tissue.area_mm2,
-        tiles_run=int(run.ran.sum()),
-        tiles_skipped_px=tuple(_on_slide(grid, key, scale, slide) for key in run.skipped),
+        versions=versions(),
+    )
+
+
+def summarize(
+    manifest: Manifest,
+    settings: RunSettings,
+    skipped: NDArray[np.int64],
+    tally: Tally,
+    clock: Clock,
+) -> Summary:
+    """Return the summary of a run whose nuclei were counted by `tally`.
+
+    Raises
+    ------
+    SlideReadError
+        When there were tiles and none of them could be read.
+    """
+    check_any_read(manifest, skipped)
+    boxes = tile_boxes(manifest.grid, skipped, manifest.scale, manifest.slide)
+    return Summary(
+        slide=manifest.slide,
+        bundle=manifest.bundle,
+        engine=manifest.engine,
+        precision=manifest.precision,
+        engine_reason=manifest.engine_reason,
+        settings=asdict(settings),
+        nuclei_per_class=tally.per_class,
+        nuclei_cut=tally.cut,
+        tissue_mm2=manifest.tissue_mm2,
+        tiles_run=len(manifest.tiles) - len(skipped),
+        tiles_skipped_px=tuple((x, y, w, h) for x, y, w, h in boxes.tolist()),
         seconds=clock.seconds,
     )
-    return nuclei, summary
 
 
-class _TileRun:
-    """The middle of the pipeline: tiles in, candidates out; which tiles ran, which could not."""
+def check_any_read(manifest: Manifest, skipped: NDArray[np.int64]) -> None:
+    """Check that not every tile was skipped.
 
-    def __init__(
-        self,
-        slide: Slide,
-        engine: Engine,
-        card: Card,
-        mpp: float,
-        settings: RunSettings,
-        grid: Grid,
-        clock: "_Clock",
-    ) -> None:
-        self._slide, self._engine, self._card, self._mpp = slide, engine, card, mpp
-        self._settings, self._grid, self._clock = settings, grid, clock
-        self._found: list[Candidates] = [Candidates.empty(len(card.classes))]
-        self.ran: NDArray[np.bool_] = np.zeros((grid.rows, grid.cols), np.bool_)
-        self.skipped: list[tuple[int, int]] = []
-
-    def all(self, keys: list[tuple[int, int]], progress: Progress) -> Candidates:
-        """Run the tiles `keys` in batches, in order."""
-        threads = min(self._settings.threads, _MOST_READERS)
-        batch: dict[tuple[int, int], NDArray[np.uint8]] = {}
-        progress(0, len(keys))
-        with iter_tiles(self._slide, self._grid, keys, self._mpp, threads) as tiles:
-            for done, key in enumerate(keys, start=1):
-                try:
-                    with self._clock.stage("read"):
-                        batch[key] = next(tiles)[2]
-                except SlideReadError as damage:
-                    LOG.warning("a tile is skipped: %s", damage)
-                    self.skipped.append(key)
-                if batch and (len(batch) == self._settings.batch or done == len(keys)):
-                    self._run(batch)
-                    batch = {}
-                    progress(done, len(keys))
-        if keys and not self.ran.any():
-            raise SlideReadError(
-                f"{self._slide.path}: none of its tiles can be read; copy it again from where it "
-                "came"
-            )
-        return Candidates.concatenate(self._found)
-
-    def _run(self, batch: dict[tuple[int, int], NDArray[np.uint8]]) -> None:
-        with self._clock.stage("network"):
-            answers = self._engine.run(np.stack(list(batch.values())))
-        if len(answers) != len(batch):
-            raise EngineError(f"the engine answered {len(answers)} of {len(batch)} tiles")
-        with self._clock.stage("outlines"):
-            for (row, col), detections in zip(batch, answers, strict=True):
-                self.ran[row, col] = True
-                traced = trace_tile(
-                    detections,
-                    self._grid,
-                    row,
-                    col,
-                    min_score=self._settings.min_score,
-                    mask_threshold=self._card.detection.mask_threshold,
-                )
-                if len(traced):
-                    self._found.append(drop_doubled(traced))
+    Raises
+    ------
+    SlideReadError
+        When there were tiles and none of them could be read.
+    """
+    if len(skipped) and len(skipped) == len(manifest.tiles):
+        raise SlideReadError(
+            f"{manifest.slide.file}: none of its tiles can be read; copy it again from where it "
+            "came"
+        )
 
 
-class _Clock:
-    """Seconds by stage; a stage entered again adds to its own."""
+class _Kept:
+    """Parts in memory."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
+        self.candidates: list[Candidates] = []
+        self._skipped: list[int] = []
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] += time.perf_counter() - start
+    @property
+    def done(self) -> int:
+        return len(self.candidates)
 
+    @property
+    def skipped(self) -> NDArray[np.int64]:
+        return np.array(self._skipped, np.int64)
 
-def _on_slide(
-    grid: Grid, key: tuple[int, int], scale: float, slide: Slide
-) -> tuple[int, int, int, int]:
-    """Return a tile's x, y, width, height in level-0 pixels, as far as it lies on the slide."""
-    x, y = (round(side * scale) for side in grid.origin(*key))
-    side = round(grid.tile * scale)
-    return x, y, min(side, slide.width - x), min(side, slide.height - y)
+    def append(self, candidates: Candidates, skipped: Sequence[int]) -> None:
+        self.candidates.append(candidates)
+        self._skipped.extend(skipped)

@@ -80,3 +80,39 @@ def ring_areas(coords: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray
     cross = local[:, 0] * following[:, 1] - following[:, 0] * local[:, 1]
     areas[filled] = np.abs(np.add.reduceat(cross, starts))
     return areas
+
+
+def ring_centroids(coords: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return each ring's centre of area, float64 (N, 2); that of its points if it has no area.
+
+    Summed in whole numbers about each ring's first point, so nothing is lost to rounding before
+    the last division.
+    """
+    counts = np.diff(offsets)
+    filled = np.flatnonzero(counts)
+    centroids = np.zeros((len(counts), 2), np.float64)
+    if not len(filled):
+        return centroids
+    starts = offsets[filled]
+    origin = coords[starts].astype(np.int64)
+    local = coords.astype(np.int64) - np.repeat(origin, counts[filled], axis=0)
+    following = np.empty_like(local)
+    following[:-1] = local[1:]
+    following[offsets[filled + 1] - 1] = 0
+    cross = local[:, 0] * following[:, 1] - following[:, 0] * local[:, 1]
+    moment = np.add.reduceat((local + following) * cross[:, None], starts, axis=0)
+    doubled = np.add.reduceat(cross, starts)[:, None]
+    middle = np.add.reduceat(local, starts, axis=0) / counts[filled, None]
+    inside = np.where(doubled == 0, middle, moment / np.where(doubled == 0, 1, 3 * doubled))
+    centroids[filled] = origin + inside
+    return centroids
+
+
+def ring_bounds(coords: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return each ring's box x0, y0, x1, y1, int32 (N, 4); zeros where it has no points."""
+    filled = np.flatnonzero(np.diff(offsets))
+    bounds = np.zeros((len(offsets) - 1, 4), np.int32)
+    if len(filled):
+        bounds[filled, :2] = np.minimum.reduceat(coords, offsets[filled])
+        bounds[filled, 2:] = np.maximum.reduceat(coords, offsets[filled])
+    return bounds

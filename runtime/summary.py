@@ -25,14 +25,19 @@ versions                     of this program and of what it stands on
 ============================ ======================================================================
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import orjson
 
 from nuhtc.runtime.atomic import atomic_path
+from nuhtc.runtime.bundle import NucleusClass
+from nuhtc.runtime.nuclei import Nuclei
 
 STAGES = ("tissue", "read", "network", "outlines", "stitch", "write")
 """Every stage whose time is kept, in the order of the flow."""
@@ -47,6 +52,7 @@ _PACKAGES = (
     "openslide-python",
     "openslide-bin",
     "pillow",
+    "pyarrow",
 )
 
 
@@ -157,7 +163,7 @@ class Summary:
             "tiles": {"run": self.tiles_run, "skipped": len(self.tiles_skipped_px)},
             "tiles_skipped_px": [list(tile) for tile in self.tiles_skipped_px],
             "tissue_mm2": round(self.tissue_mm2, 6),
-            "versions": _versions(),
+            "versions": versions(),
         }
 
     def as_json(self, *, indent: bool = False) -> bytes:
@@ -185,6 +191,47 @@ class Summary:
         return "\n".join(lines)
 
 
+class Clock:
+    """Seconds by stage; a stage entered again adds to its own."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time of a block for one stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start
+
+
+class Tally:
+    """Counts nuclei as they stream by."""
+
+    def __init__(self, classes: Sequence[NucleusClass]) -> None:
+        self._names = [one.name for one in classes]
+        self._counts = np.zeros(len(classes), np.int64)
+        self.cut = 0
+
+    def add(self, nuclei: Nuclei) -> None:
+        """Count some more."""
+        self._counts += np.bincount(nuclei.label, minlength=len(self._counts))
+        self.cut += int(nuclei.cut.sum())
+
+    def counting(self, chunks: Iterable[Nuclei]) -> Iterator[Nuclei]:
+        """Hand chunks on and count them."""
+        for nuclei in chunks:
+            self.add(nuclei)
+            yield nuclei
+
+    @property
+    def per_class(self) -> dict[str, int]:
+        """How many by class name, in the order of the classes."""
+        return dict(zip(self._names, self._counts.tolist(), strict=True))
+
+
 def write_summary(path: Path, summary: Summary) -> None:
     """Write the summary's JSON; the file appears whole or not at all.
 
@@ -206,7 +253,8 @@ def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of this program and of what it stands on."""
     found = {}
     for package in _PACKAGES:
         try:

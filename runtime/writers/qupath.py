@@ -9,190 +9,144 @@ QuPath opens the `.geojson.gz` as it is (drag it onto the slide). Each feature h
 - `properties.measurements`: `Score`, then `Probability: <class>` for every class, both rounded
   to 4 decimals, then `Area um2`, the area inside the outline.
 
-Two different outlines have different ids, because an id depends on every point.
+Two different outlines have different ids, because an id depends on every point. The file of
+centroids holds the same with a point as geometry and other ids, so both may be imported.
 """
 
-import gzip
-import hashlib
-import uuid
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-from nuhtc.runtime.atomic import atomic_path
+from nuhtc.native.text import weave
 from nuhtc.runtime.bundle import NucleusClass
-from nuhtc.runtime.errors import OutputError
-from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
+from nuhtc.runtime.nuclei import Nuclei
+from nuhtc.runtime.writers import columns
+from nuhtc.runtime.writers.gzipped import GzipFile
+from nuhtc.runtime.writers.target import Files, Output, Target, check_nuclei
 
-SUFFIX = ".geojson.gz"
+SUFFIX: Final = ".geojson.gz"
+CENTROIDS: Final = ".centroids.geojson.gz"
 
-_CHUNK = 2048
+_BLOCK: Final = 4096
 """Nuclei formatted and compressed at a time."""
 
-_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "nuhtc:nucleus")
 
-
-def write_qupath(
-    path: Path,
-    nuclei: Nuclei,
-    classes: Sequence[NucleusClass],
-    *,
-    slide_digest: str,
-    slide_mpp: float,
-) -> None:
-    """Write the nuclei as QuPath detections.
+@contextmanager
+def open_qupath(
+    target: Target, *, most_objects: int | None = None, centroids: bool = False
+) -> Iterator[Output]:
+    """Write `<stem>.geojson.gz`, or `<stem>.1.geojson.gz` and so on when split.
 
     Parameters
     ----------
-    path
-        The final file, `<stem>.geojson.gz`; it appears whole or not at all.
-    nuclei
-        What to write, in this order.
-    classes
-        Names and colours, by label.
-    slide_digest
-        Tells the slide apart in the ids.
-    slide_mpp
-        um/px of level 0, for the areas.
+    target
+        Where and of what.
+    most_objects
+        Nuclei per file; QuPath holds a whole file in memory while it reads it. None: one file.
+    centroids
+        Write points into `<stem>.centroids.geojson.gz` instead of outlines.
+
+    Yields
+    ------
+    Output
+        Takes the nuclei.
 
     Raises
     ------
     OutputError
-        When the file cannot be written, or a score, probability or area is not finite.
+        When a file cannot be written.
     """
-    _check(path, nuclei, classes)
-    # mtime 0 and no name in the header: the same nuclei give the same bytes.
-    with (
-        atomic_path(path) as partial,
-        partial.open("wb") as raw,
-        gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as file,
-    ):
+    with Files() as files:
+        collection = _Collection(target, files, most_objects, centroids=centroids)
+        yield Output(collection.write, files.names)
+        collection.finish()
+
+
+class _Collection:
+    """A feature collection in one file or several."""
+
+    def __init__(self, target: Target, files: Files, most: int | None, *, centroids: bool) -> None:
+        self._target, self._files, self._most = target, files, most
+        self._centroids = centroids
+        self._count = 0
+        self._file = self._begin()
+
+    def write(self, nuclei: Nuclei) -> None:
+        check_nuclei(self._files.names[-1], nuclei, self._target.classes)
+        start = 0
+        while start < len(nuclei):
+            if self._count == self._most:
+                self.finish()
+                self._file = self._begin()
+            room = _BLOCK if self._most is None else min(_BLOCK, self._most - self._count)
+            stop = min(start + room, len(nuclei))
+            text = self._features(nuclei.take(np.arange(start, stop)))
+            # Every feature begins with a comma and a new line; the file's first has no comma.
+            self._file.write(text[1:] if self._count == 0 else text)
+            self._count += stop - start
+            start = stop
+
+    def finish(self) -> None:
+        self._file.write(b"\n]}\n")
+        self._file.finish()
+
+    def _begin(self) -> GzipFile:
+        number = "" if self._most is None else f".{len(self._files.names) + 1}"
+        suffix = CENTROIDS if self._centroids else SUFFIX
+        final = self._target.folder / f"{self._target.stem}{number}{suffix}"
+        file = self._files.enter_context(GzipFile(self._files.partial(final)))
         file.write(b'{"type":"FeatureCollection","features":[')
-        separator = b"\n"
-        for chunk in _features(nuclei, classes, slide_digest, slide_mpp):
-            file.write(separator)
-            file.write(chunk)
-            separator = b",\n"
-        file.write(b"\n]}\n")
+        self._count = 0
+        return file
 
-
-def _check(path: Path, nuclei: Nuclei, classes: Sequence[NucleusClass]) -> None:
-    for what in ("score", "probabilities", "area_px"):
-        if not np.isfinite(getattr(nuclei, what)).all():
-            raise OutputError(f"{path}: not written: a nucleus has a {what} that is not a number")
-    if nuclei.probabilities.shape[1:] != (len(classes),):
-        raise OutputError(
-            f"{path}: not written: {nuclei.probabilities.shape[1:]} probabilities per nucleus, "
-            f"but {len(classes)} classes"
+    def _features(self, nuclei: Nuclei) -> memoryview:
+        count, classes = len(nuclei), self._target.classes
+        kind = b"centroid" if self._centroids else b""
+        digest = columns.digests(nuclei, self._target.slide.digest, kind)
+        names = [b'"Score":', *(_key(f"Probability: {one.name}") for one in classes)]
+        woven, _ = weave(
+            [
+                columns.fixed(b',\n{"type":"Feature","id":"', count),
+                columns.uuids(digest),
+                *(self._point(nuclei) if self._centroids else self._polygon(nuclei)),
+                columns.by_label([_class_text(one) for one in classes], nuclei.label),
+                *columns.numbers(nuclei, names),
+                columns.fixed(b',"Area um2":', count),
+                columns.areas_um2(nuclei, self._target.slide.mpp),
+                columns.fixed(b"}}}", count),
+            ]
         )
-    if len(nuclei) and (nuclei.label.max() >= len(classes) or np.diff(nuclei.offsets).min() < 3):
-        raise OutputError(f"{path}: not written: a nucleus without a class or without an outline")
+        return woven.data
 
-
-def _features(
-    nuclei: Nuclei, classes: Sequence[NucleusClass], slide_digest: str, slide_mpp: float
-) -> Iterator[bytes]:
-    """Give the features as JSON, a chunk of them at a time, joined by commas."""
-    templates = [_template(one, classes) for one in classes]
-    whole = not (nuclei.coords % UNITS_PER_PX).any()
-    slide = hashlib.sha1(_NAMESPACE.bytes + slide_digest.encode(), usedforsecurity=False)
-    for start in range(0, len(nuclei), _CHUNK):
-        stop = min(start + _CHUNK, len(nuclei))
-        low, high = nuclei.offsets[start], nuclei.offsets[stop]
-        points = nuclei.coords[low:high]
-        cuts = nuclei.offsets[start : stop + 1] - low
-        rings = _ring_texts(points, cuts, whole=whole)
-        ids = _ids(points, cuts, slide)
-        numbers = _number_texts(nuclei, start, stop, slide_mpp)
-        labels = nuclei.label[start:stop].tolist()
-        yield b",\n".join(
-            templates[label] % (name, ring, *values)
-            for label, name, ring, values in zip(labels, ids, rings, numbers, strict=True)
-        )
-
-
-def _template(one: NucleusClass, classes: Sequence[NucleusClass]) -> bytes:
-    """Return a feature of one class with holes for its id, ring and numbers."""
-    classification = orjson.dumps({"name": one.name, "color": list(one.color)})
-    names = ["Score", *(f"Probability: {other.name}" for other in classes), "Area um2"]
-    measurements = b",".join(orjson.dumps(name).replace(b"%", b"%%") + b":%b" for name in names)
-    return (
-        b'{"type":"Feature","id":"%b","geometry":{"type":"Polygon","coordinates":[[%b]]},'
-        b'"properties":{"objectType":"detection","classification":'
-        + classification.replace(b"%", b"%%")
-        + b',"measurements":{'
-        + measurements
-        + b"}}}"
-    )
-
-
-def _ring_texts(points: NDArray[np.int32], cuts: NDArray[np.int64], *, whole: bool) -> list[bytes]:
-    """Return every ring's points as JSON, the first repeated at the end."""
-    source = np.arange(len(points) + len(cuts) - 1)
-    rings = np.arange(len(cuts) - 1)
-    source -= np.repeat(rings, np.diff(cuts) + 1)
-    ends = cuts[1:] + rings
-    source[ends] = cuts[:-1]
-    closed = points[source]
-    if whole:
-        text = orjson.dumps(closed // UNITS_PER_PX, option=orjson.OPT_SERIALIZE_NUMPY)
-    else:
-        # The float nearest to a number of hundredths prints as just these hundredths.
-        text = orjson.dumps(closed / UNITS_PER_PX, option=orjson.OPT_SERIALIZE_NUMPY)
-        text = text.replace(b".0,", b",").replace(b".0]", b"]")
-    return _split_points(text, ends)
-
-
-def _split_points(text: bytes, ends: NDArray[np.int64]) -> list[bytes]:
-    """Cut `[[x,y],[x,y],...]` after the points numbered in `ends`; no outer brackets."""
-    closing = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("]"))[ends] + 1
-    stops = closing.tolist()
-    starts = [1, *(closing[:-1] + 1).tolist()]
-    return [text[start:stop] for start, stop in zip(starts, stops, strict=True)]
-
-
-def _number_texts(nuclei: Nuclei, start: int, stop: int, slide_mpp: float) -> list[list[bytes]]:
-    """Return each nucleus's score, probabilities and area as JSON numbers."""
-    table = np.column_stack(
-        [
-            nuclei.score[start:stop].astype(np.float64),
-            nuclei.probabilities[start:stop].astype(np.float64),
-            nuclei.area_px[start:stop] * slide_mpp**2,
+    def _polygon(self, nuclei: Nuclei) -> list[columns.Column]:
+        return [
+            columns.fixed(b'","geometry":{"type":"Polygon","coordinates":[[', len(nuclei)),
+            columns.rings(nuclei, b"[", b",", b"]", closed=True),
+            columns.fixed(b"]]},", len(nuclei)),
         ]
+
+    def _point(self, nuclei: Nuclei) -> list[columns.Column]:
+        x, y = nuclei.centroid.T
+        return [
+            columns.fixed(b'","geometry":{"type":"Point","coordinates":[', len(nuclei)),
+            columns.decimals(x, 2),
+            columns.fixed(b",", len(nuclei)),
+            columns.decimals(y, 2),
+            columns.fixed(b"]},", len(nuclei)),
+        ]
+
+
+def _class_text(one: NucleusClass) -> bytes:
+    classification = orjson.dumps({"name": one.name, "color": list(one.color)})
+    return (
+        b'"properties":{"objectType":"detection","classification":'
+        + classification
+        + b',"measurements":{'
     )
-    table[:, :-1] = table[:, :-1].round(4)
-    table[:, -1] = table[:, -1].round(2)
-    text = orjson.dumps(table, option=orjson.OPT_SERIALIZE_NUMPY)
-    return [row.split(b",") for row in text[2:-2].split(b"],[")]
 
 
-def _ids(points: NDArray[np.int32], cuts: NDArray[np.int64], slide: "hashlib._Hash") -> list[bytes]:
-    """Return a version 5 UUID per ring, from the slide's digest and the ring's points."""
-    # Hashed as little-endian 32-bit numbers, whatever the machine.
-    data = memoryview(points.astype("<i4").tobytes())
-    width = 2 * points.itemsize
-    bounds = (cuts * width).tolist()
-    digests = bytearray()
-    for low, high in pairwise(bounds):
-        one = slide.copy()
-        one.update(data[low:high])
-        digests += one.digest()[:16]
-    fields = np.frombuffer(digests, np.uint8).reshape(-1, 16)
-    fields[:, 6] = fields[:, 6] & 0x0F | 0x50
-    fields[:, 8] = fields[:, 8] & 0x3F | 0x80
-    text = digests.hex().encode()
-    return [
-        b"%b-%b-%b-%b-%b"
-        % (
-            text[i : i + 8],
-            text[i + 8 : i + 12],
-            text[i + 12 : i + 16],
-            text[i + 16 : i + 20],
-            text[i + 20 : i + 32],
-        )
-        for i in range(0, len(text), 32)
-    ]
+def _key(name: str) -> bytes:
+    return b"," + orjson.dumps(name) + b":"

@@ -1,5 +1,6 @@
 """Nuclei without a network: traced from known shapes, for whatever reads nuclei."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from nuhtc.runtime.bundle import (
 from nuhtc.runtime.candidates import Candidates, trace_tile
 from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.nuclei import Nuclei, to_nuclei
+from nuhtc.runtime.summary import SlideFacts
+from nuhtc.runtime.writers.target import Target
 
 CLASSES = (
     NucleusClass("Other", (240, 200, 0)),
@@ -37,6 +40,27 @@ def made_nuclei(seed: int = 0, side: int = 512, count: int = 60, *, scale: float
     """Return up to `count` nuclei of a square slide; see `made_candidates`."""
     length = int(np.ceil(side * scale))
     return to_nuclei(made_candidates(seed, side, count), scale=scale, width=length, height=length)
+
+
+def made_target(
+    folder: Path,
+    *,
+    stem: str = "a",
+    digest: str = "sha256:1",
+    mpp: float = 0.5,
+    side: int = 512,
+    classes: Sequence[NucleusClass] = CLASSES,
+) -> Target:
+    """Return what writers are told of a slide that one tile covers."""
+    return Target(
+        folder=folder,
+        stem=stem,
+        slide=SlideFacts("a.svs", digest, side, side, mpp),
+        classes=classes,
+        tiles=np.zeros(1, np.int64),
+        tile_boxes=np.array([[0, 0, side, side]], np.int64),
+        run={"model": {"name": "made"}, "settings": {"min_score": 0.0}, "versions": {}},
+    )
 
 
 def made_card(mpp: float = 0.25, tile: int = 128) -> Card:

@@ -61,11 +61,11 @@ def names(folder: Path) -> list[str]:
 
 
 def outputs(*stems: str) -> list[str]:
-    ends = (".geojson.gz", ".overlay.png", ".summary.json")
+    ends = (".geojson.gz", ".nuclei", ".overlay.png", ".summary.json")
     return sorted(stem + end for stem in stems for end in ends)
 
 
-def test_a_picture_leaves_three_files_and_a_few_lines(oracle, picture, tmp_path, capsys) -> None:
+def test_a_picture_leaves_its_files_and_a_few_lines(oracle, picture, tmp_path, capsys) -> None:
     out = tmp_path / "deep" / "out"
     assert run(picture(), "--out", out) == 0
     assert names(out) == outputs("a")
@@ -79,7 +79,7 @@ def test_a_picture_leaves_three_files_and_a_few_lines(oracle, picture, tmp_path,
     summary = json.loads((out / "a.summary.json").read_text())
     assert len(features) == summary["nuclei"] == LABELS.max()
     assert summary["settings"]["tile_px"] == 128
-    assert summary["outputs"] == ["a.geojson.gz", "a.overlay.png"]
+    assert summary["outputs"] == ["a.nuclei", "a.geojson.gz", "a.overlay.png"]
     assert summary["bundle"]["digest"] == "sha256:made"
 
 
@@ -278,7 +278,8 @@ def test_a_full_disk_leaves_no_file_under_its_final_name(
     monkeypatch.setattr(os, "fsync", full)
     assert run(picture(), "--out", tmp_path / "out") == 1
     assert "disk is full" in capsys.readouterr().err
-    assert names(tmp_path / "out") == []
+    assert names(tmp_path / "out") == ["a.nuclei"]
+    assert names(tmp_path / "out" / "a.nuclei") == []
 
 
 def test_ctrl_c_leaves_one_line_and_no_half_file(
@@ -292,10 +293,35 @@ def test_ctrl_c_leaves_one_line_and_no_half_file(
 
     monkeypatch.setattr(nuhtc.runtime.engines.open, "open_engine", lambda *args: Interrupted())
     assert run(picture(), "--out", tmp_path / "out") == 130
-    assert names(tmp_path / "out") == []
+    assert names(tmp_path / "out") == ["a.nuclei"], "what the same command continues from"
     said = [line for line in capsys.readouterr().err.splitlines() if "um/px" not in line]
     assert len(said) == 1
     assert said[0].startswith("nuhtc-run: stopped")
+
+
+def test_a_second_run_asks_the_network_nothing(oracle, picture, tmp_path, capsys) -> None:
+    path = picture()
+    assert run(path, "--out", tmp_path / "out") == 0
+    tiles, first = oracle.tiles, (tmp_path / "out" / "a.geojson.gz").read_bytes()
+    assert run(path, "--out", tmp_path / "out", "--min-area", 20) == 0
+    assert oracle.tiles == tiles > 0
+    assert f"{tiles} of {tiles} tiles are in a.nuclei" in capsys.readouterr().err
+    assert (tmp_path / "out" / "a.geojson.gz").read_bytes() != first
+    assert run(path, "--out", tmp_path / "out", "--fresh") == 0
+    assert oracle.tiles == 2 * tiles
+    assert (tmp_path / "out" / "a.geojson.gz").read_bytes() == first
+
+
+def test_an_earlier_run_with_other_settings_is_not_mixed_in(
+    oracle, picture, tmp_path, capsys
+) -> None:
+    path = picture()
+    assert run(path, "--out", tmp_path / "out") == 0
+    assert run(path, "--out", tmp_path / "out", "--tile", 64) == 1
+    said = capsys.readouterr().err
+    assert "tile 128, not 64" in said
+    assert "--fresh" in said
+    assert run(path, "--out", tmp_path / "out", "--tile", 64, "--fresh") == 0
 
 
 def test_a_reader_that_leaves_does_not_stop_the_slides(

@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 import shapely
 from geojson_pydantic import FeatureCollection
-from reference.made_nuclei import CLASSES, made_nuclei
+from reference.made_nuclei import CLASSES, made_nuclei, made_target
 
 from nuhtc.runtime.bundle import NucleusClass
 from nuhtc.runtime.errors import OutputError
 from nuhtc.runtime.nuclei import Nuclei
-from nuhtc.runtime.writers.qupath import write_qupath
+from nuhtc.runtime.writers.qupath import open_qupath
 
 
 def write(path: Path, nuclei: Nuclei, digest: str = "sha256:1", mpp: float = 0.5) -> bytes:
-    write_qupath(path, nuclei, CLASSES, slide_digest=digest, slide_mpp=mpp)
+    target = made_target(path.parent, stem=path.name.split(".")[0], digest=digest, mpp=mpp)
+    with open_qupath(target) as output:
+        output.write(nuclei)
+    assert output.names == [path]
     return path.read_bytes()
 
 
@@ -86,7 +89,7 @@ def test_coordinates_have_no_more_digits_than_they_need(tmp_path: Path) -> None:
 def test_same_nuclei_same_bytes_another_slide_other_ids(tmp_path: Path) -> None:
     nuclei = made_nuclei(seed=5)
     first = write(tmp_path / "a.geojson.gz", nuclei)
-    assert first == write(tmp_path / "another name.geojson.gz", nuclei)
+    assert first == write(tmp_path / "another.geojson.gz", nuclei)
     other = features(write(tmp_path / "b.geojson.gz", nuclei, digest="sha256:2"))
     ids = {feature["id"] for feature in features(first)}
     assert ids.isdisjoint(feature["id"] for feature in other)
@@ -133,13 +136,9 @@ def test_what_is_no_number_is_refused(tmp_path: Path, column: str, number: float
 def test_classes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     for classes in (CLASSES[:2], [*CLASSES, NucleusClass("More", (0, 0, 0))]):
         with pytest.raises(OutputError, match="classes"):
-            write_qupath(
-                tmp_path / "a.geojson.gz",
-                made_nuclei(),
-                classes,
-                slide_digest="sha256:1",
-                slide_mpp=0.5,
-            )
+            target = made_target(tmp_path, classes=classes)
+            with open_qupath(target) as output:
+                output.write(made_nuclei())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -152,7 +151,7 @@ def test_a_crash_while_writing_leaves_the_older_file(
     def fail(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nuhtc.runtime.writers.qupath._ids", fail)
+    monkeypatch.setattr("nuhtc.runtime.writers.columns.digests", fail)
     with pytest.raises(OutputError, match="disk is full"):
         write(path, made_nuclei(seed=9))
     assert path.read_bytes() == before

@@ -1,0 +1,85 @@
+"""The ledger: which parts are finished, one checksummed line each.
+
+A line is JSON, a space, and the CRC-32 of the JSON in eight hex digits. Whatever follows the
+first line that is torn, damaged or out of turn was never finished.
+"""
+
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from nuhtc.runtime.errors import StoreError
+
+LEDGER: Final = "ledger.jsonl"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished part.
+
+    Parameters
+    ----------
+    part
+        Its number, from 0.
+    size, sha256
+        Bytes and digest of its file.
+    candidates
+        How many it holds.
+    skipped
+        Its tiles that could not be read, row * columns + column.
+    """
+
+    part: int
+    size: int
+    sha256: str
+    candidates: int
+    skipped: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The part's file."""
+        return f"{self.part:06d}.arrow"
+
+    def line(self) -> bytes:
+        """Return the ledger's line, newline included."""
+        text = orjson.dumps(asdict(self))
+        return b"%b %08x\n" % (text, zlib.crc32(text))
+
+
+def read_ledger(folder: Path) -> tuple[list[Entry], int]:
+    """Return the entries up to the first that cannot be trusted, and how many bytes they take.
+
+    Raises
+    ------
+    StoreError
+        When the ledger is there and cannot be read.
+    """
+    try:
+        data = (folder / LEDGER).read_bytes()
+    except FileNotFoundError:
+        return [], 0
+    except OSError as error:
+        raise StoreError(f"{folder / LEDGER}: cannot be read: {error.strerror}") from error
+    entries: list[Entry] = []
+    length = 0
+    for line in data.splitlines(keepends=True):
+        entry = _parse(line)
+        if entry is None or entry.part != len(entries):
+            break
+        entries.append(entry)
+        length += len(line)
+    return entries, length
+
+
+def _parse(line: bytes) -> Entry | None:
+    text, _, check = line.rpartition(b" ")
+    if check != b"%08x\n" % zlib.crc32(text):
+        return None
+    try:
+        fields = orjson.loads(text)
+        return Entry(**{**fields, "skipped": tuple(fields["skipped"])})
+    except (ValueError, TypeError, KeyError):
+        return None

@@ -1,0 +1,201 @@
+"""The manifest: which slide, model, grid and settings a store's candidates come from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from nuhtc.runtime.atomic import atomic_path
+from nuhtc.runtime.bundle import NucleusClass
+from nuhtc.runtime.errors import StoreError
+from nuhtc.runtime.grid import Grid
+from nuhtc.runtime.summary import BundleFacts, SlideFacts
+
+MANIFEST: Final = "manifest.json"
+FORMAT: Final = "nuhtc-store"
+VERSION: Final = 1
+"""Raised when an older reader could misunderstand a newer store."""
+
+PART_TILES: Final = 64
+"""Tiles per part: what a kill can lose, a few seconds of work."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a store was made from; it never changes once written.
+
+    Parameters
+    ----------
+    slide, bundle
+        Which slide (level-0 pixels, um/px) and which model.
+    engine, precision
+        What ran the model, and what it computed in.
+    engine_reason
+        Why that engine was taken.
+    classes
+        Names and colours, by label.
+    grid
+        The tiles, in model pixels.
+    scale
+        Level-0 pixels per model pixel.
+    settings
+        Whatever else changes the candidates: least score, mask threshold, batch.
+    tiles
+        int64 (T,): the tiles with tissue, row * columns + column, ascending. Part ``i`` holds
+        tiles ``64 * i`` to ``64 * i + 63`` of these.
+    tissue_mm2
+        Area of the tissue.
+    versions
+        Of the programs that made it.
+    """
+
+    slide: SlideFacts
+    bundle: BundleFacts
+    engine: str
+    precision: str
+    engine_reason: str
+    classes: tuple[NucleusClass, ...]
+    grid: Grid
+    scale: float
+    settings: Mapping[str, float]
+    tiles: NDArray[np.int64]
+    tissue_mm2: float
+    versions: Mapping[str, str]
+
+    @property
+    def parts(self) -> int:
+        """How many parts a finished store has."""
+        return -(-len(self.tiles) // PART_TILES)
+
+    def part_tiles(self, part: int) -> NDArray[np.int64]:
+        """Return the tiles of one part, int64."""
+        return self.tiles[part * PART_TILES : (part + 1) * PART_TILES]
+
+    def differences(self, other: "Manifest") -> list[str]:
+        """Say what keeps a run described by `other` from continuing this one."""
+        pairs = {
+            "slide": (self.slide.digest, other.slide.digest),
+            "um/px": (self.slide.mpp, other.slide.mpp),
+            "model": (self.bundle.digest, other.bundle.digest),
+            "engine": (self.engine, other.engine),
+            "precision": (self.precision, other.precision),
+            "tile": (self.grid.tile, other.grid.tile),
+            "overlap": (self.grid.overlap, other.grid.overlap),
+            **{
+                name: (self.settings.get(name), other.settings.get(name))
+                for name in sorted({*self.settings, *other.settings})
+            },
+        }
+        found = [
+            f"{name} {here}, not {there}" for name, (here, there) in pairs.items() if here != there
+        ]
+        same = np.array_equal(self.tiles, other.tiles) and self.grid == other.grid
+        if not found and not (same and self.scale == other.scale):
+            found.append("other tiles with tissue")
+        return found
+
+    def to_json(self) -> bytes:
+        """Return the manifest's file."""
+        document = {
+            "format": FORMAT,
+            "version": VERSION,
+            "slide": vars(self.slide),
+            "bundle": vars(self.bundle),
+            "engine": self.engine,
+            "precision": self.precision,
+            "engine_reason": self.engine_reason,
+            "classes": [{"name": one.name, "color": list(one.color)} for one in self.classes],
+            "grid": vars(self.grid),
+            "scale": self.scale,
+            "settings": dict(self.settings),
+            "tiles": _to_ranges(self.tiles),
+            "part_tiles": PART_TILES,
+            "tissue_mm2": self.tissue_mm2,
+            "versions": dict(self.versions),
+        }
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of a store's folder, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written.
+    """
+    with atomic_path(folder / MANIFEST) as partial:
+        partial.write_bytes(manifest.to_json())
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a store's folder.
+
+    Raises
+    ------
+    StoreError
+        When the folder is no store, its manifest is damaged, or a newer version made it.
+    """
+    path = folder / MANIFEST
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"{folder}: is no store (it has no {MANIFEST}); give the .nuclei folder that "
+            "nuhtc-run left"
+        ) from error
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        document = orjson.loads(data)
+        version = document["version"] if document["format"] == FORMAT else None
+        if isinstance(version, int) and version > VERSION:
+            raise StoreError(
+                f"{folder}: was made by a newer nuhtc (store version {version}; this one reads "
+                f"up to {VERSION}): upgrade nuhtc"
+            )
+        if version != VERSION or document["part_tiles"] != PART_TILES:
+            raise ValueError("another format")
+        return _from_document(document)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"{path}: is damaged or no manifest of a store; run nuhtc-run with --fresh to make "
+            "the store again"
+        ) from error
+
+
+def _from_document(document: dict[str, Any]) -> Manifest:
+    return Manifest(
+        slide=SlideFacts(**document["slide"]),
+        bundle=BundleFacts(**document["bundle"]),
+        engine=document["engine"],
+        precision=document["precision"],
+        engine_reason=document["engine_reason"],
+        classes=tuple(
+            NucleusClass(one["name"], tuple(one["color"])) for one in document["classes"]
+        ),
+        grid=Grid(**document["grid"]),
+        scale=float(document["scale"]),
+        settings=document["settings"],
+        tiles=_from_ranges(document["tiles"]),
+        tissue_mm2=float(document["tissue_mm2"]),
+        versions=document["versions"],
+    )
+
+
+def _to_ranges(tiles: NDArray[np.int64]) -> list[list[int]]:
+    """Return ascending numbers as [first, last] of each run without a gap."""
+    breaks = np.flatnonzero(np.diff(tiles) != 1)
+    first = tiles[np.concatenate([[0], breaks + 1])] if len(tiles) else tiles
+    last = tiles[np.concatenate([breaks, [len(tiles) - 1]])] if len(tiles) else tiles
+    return [[int(low), int(high)] for low, high in zip(first, last, strict=True)]
+
+
+def _from_ranges(ranges: list[list[int]]) -> NDArray[np.int64]:
+    return np.concatenate(
+        [np.zeros(0, np.int64), *(np.arange(low, high + 1) for low, high in ranges)]
+    )

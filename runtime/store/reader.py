@@ -1,0 +1,127 @@
+"""Read a store: its parts in the order of the tiles, and whether they are whole."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuhtc.runtime.candidates import Candidates
+from nuhtc.runtime.errors import StoreError
+from nuhtc.runtime.store.ledger import Entry, read_ledger
+from nuhtc.runtime.store.manifest import Manifest, read_manifest
+from nuhtc.runtime.store.schema import decode
+
+_AGAIN = "run nuhtc-run again with the same arguments"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A finished store, open for reading; nothing is ever written to it.
+
+    Parameters
+    ----------
+    folder
+        Where it is.
+    manifest
+        What it was made from.
+    entries
+        Its parts, in order.
+    """
+
+    folder: Path
+    manifest: Manifest
+    entries: tuple[Entry, ...]
+
+    @property
+    def skipped(self) -> NDArray[np.int64]:
+        """The tiles that could not be read, row * columns + column, ascending."""
+        return np.array([tile for entry in self.entries for tile in entry.skipped], np.int64)
+
+    @property
+    def ran(self) -> NDArray[np.bool_]:
+        """The tiles that were run, bool (rows, columns)."""
+        ran = np.zeros(self.manifest.grid.rows * self.manifest.grid.cols, np.bool_)
+        ran[self.manifest.tiles] = True
+        ran[self.skipped] = False
+        return ran.reshape(self.manifest.grid.rows, self.manifest.grid.cols)
+
+    @property
+    def candidates(self) -> int:
+        """How many candidates there are."""
+        return sum(entry.candidates for entry in self.entries)
+
+    def parts(self) -> Iterator[Candidates]:
+        """Read the candidates, part by part, in the order of the tiles.
+
+        Raises
+        ------
+        StoreError
+            When a part is missing or damaged.
+        """
+        for entry in self.entries:
+            yield read_part(self.folder, entry, self.manifest)
+
+    def verify(self) -> int:
+        """Check every checksum and decode every part; return the bytes checked.
+
+        Raises
+        ------
+        StoreError
+            At the first part that is missing or damaged.
+        """
+        for _ in self.parts():
+            pass
+        return sum(entry.size for entry in self.entries)
+
+
+def open_store(folder: Path) -> Store:
+    """Open a finished store.
+
+    Raises
+    ------
+    StoreError
+        When it is none, damaged, newer than this program, or unfinished.
+    """
+    manifest = read_manifest(folder)
+    entries, _ = read_ledger(folder)
+    if len(entries) < manifest.parts:
+        raise StoreError(
+            f"{folder}: is unfinished, {len(entries)} of {manifest.parts} parts are whole: {_AGAIN}"
+        )
+    return Store(folder, manifest, tuple(entries))
+
+
+def read_part(folder: Path, entry: Entry, manifest: Manifest) -> Candidates:
+    """Read one part and check it against its entry.
+
+    Raises
+    ------
+    StoreError
+        When it is missing or not what the ledger says.
+    """
+    path = folder / entry.name
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror}): {_AGAIN}") from error
+    if not is_whole(data, entry):
+        raise StoreError(
+            f"{path}: is damaged: {len(data):,} bytes that are not the {entry.size:,} of the "
+            f"ledger: {_AGAIN}"
+        )
+    try:
+        candidates = decode(data, manifest.grid, len(manifest.classes))
+    except StoreError as error:
+        raise StoreError(f"{path}: {error}: {_AGAIN}") from error
+    expected = manifest.part_tiles(entry.part)
+    if len(candidates) != entry.candidates or not np.isin(candidates.tile, expected).all():
+        raise StoreError(f"{path}: holds other tiles than the manifest says: {_AGAIN}")
+    return candidates
+
+
+def is_whole(data: bytes, entry: Entry) -> bool:
+    """Whether a part's bytes are those the ledger names."""
+    return len(data) == entry.size and hashlib.sha256(data).hexdigest() == entry.sha256

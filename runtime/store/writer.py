@@ -1,0 +1,171 @@
+"""Write a store while the network runs, or continue one that was stopped."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from nuhtc.runtime.atomic import explain
+from nuhtc.runtime.candidates import Candidates
+from nuhtc.runtime.errors import OutputError, StoreError
+from nuhtc.runtime.store.ledger import LEDGER, Entry, read_ledger
+from nuhtc.runtime.store.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from nuhtc.runtime.store.reader import Store, is_whole
+from nuhtc.runtime.store.schema import encode
+
+SUFFIX = ".nuclei"
+"""What a store's folder ends in."""
+
+
+class StoreWriter:
+    """Appends parts to a store; leave it through ``close`` or a ``with`` block.
+
+    A part is written, then named in the ledger; both are synced by a helper thread while the
+    next part is made. Their order on the disk does not matter, because a line without its part
+    is recognised by the part's checksum.
+
+    Parameters
+    ----------
+    folder
+        The store; made if it is not there. One that is there is continued if it is of the same
+        slide, model and settings.
+    manifest
+        What the candidates come from.
+
+    Raises
+    ------
+    StoreError
+        When the folder holds a store of another run; the message says what differs.
+    OutputError
+        When the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder, self.manifest = folder, manifest
+        self.entries: list[Entry] = _begin(folder, manifest)
+        self._ledger = os.open(folder / LEDGER, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="nuhtc-store")
+        self._pending: Future[None] | None = None
+
+    @property
+    def done(self) -> int:
+        """How many parts are finished."""
+        return len(self.entries)
+
+    def append(self, candidates: Candidates, skipped: Sequence[int]) -> None:
+        """Add the next part: what its tiles answered, and which of them could not be read.
+
+        Raises
+        ------
+        OutputError
+            When the disk refuses this part or the one before.
+        """
+        data = memoryview(encode(candidates, self.manifest.grid))
+        entry = Entry(
+            part=len(self.entries),
+            size=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            candidates=len(candidates),
+            skipped=tuple(skipped),
+        )
+        self._settle()
+        self._pending = self._thread.submit(_write, self.folder, self._ledger, entry, data)
+        self.entries.append(entry)
+
+    def finish(self) -> Store:
+        """Wait until everything is on the disk and return the finished store.
+
+        Raises
+        ------
+        OutputError
+            When the disk refused a part.
+        StoreError
+            When parts are missing.
+        """
+        self._settle()
+        if len(self.entries) != self.manifest.parts:
+            raise StoreError(
+                f"{self.folder}: {len(self.entries)} of {self.manifest.parts} parts were written"
+            )
+        return Store(self.folder, self.manifest, tuple(self.entries))
+
+    def close(self) -> None:
+        """Let go of the files; what is finished stays finished."""
+        with contextlib.suppress(OutputError):
+            self._settle()
+        self._thread.shutdown(wait=True)
+        os.close(self._ledger)
+
+    def __enter__(self) -> "StoreWriter":
+        return self
+
+    def __exit__(self, *stopped: object) -> None:
+        self.close()
+
+    def _settle(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            try:
+                pending.result()
+            except OSError as refused:
+                self.entries.pop()
+                raise OutputError(explain(refused, self.folder)) from refused
+
+
+def remove_store(folder: Path) -> None:
+    """Remove a store, so that a run begins anew; a folder that is no store is left alone.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be removed.
+    """
+    if not (folder / MANIFEST).exists():
+        return
+    try:
+        # The ledger first: what is then left of the store is unfinished, whatever happens.
+        (folder / LEDGER).unlink(missing_ok=True)
+        shutil.rmtree(folder)
+    except OSError as refused:
+        raise OutputError(explain(refused, folder)) from refused
+
+
+def _begin(folder: Path, manifest: Manifest) -> list[Entry]:
+    """Make the folder or check the one that is there; return the parts that can be trusted."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / MANIFEST).exists():
+            # Without a manifest nobody knows what the parts are of.
+            (folder / LEDGER).unlink(missing_ok=True)
+            write_manifest(folder, manifest)
+            return []
+        differ = read_manifest(folder).differences(manifest)
+        if differ:
+            raise StoreError(
+                f"{folder}: holds another run ({'; '.join(differ)}): give another --out, or "
+                "--fresh to replace it"
+            )
+        entries, length = read_ledger(folder)
+        for number, entry in enumerate(entries):
+            path = folder / entry.name
+            if not path.is_file() or not is_whole(path.read_bytes(), entry):
+                length = sum(len(kept.line()) for kept in entries[:number])
+                entries = entries[:number]
+                break
+        if (folder / LEDGER).exists():
+            os.truncate(folder / LEDGER, length)
+    except OSError as refused:
+        raise OutputError(explain(refused, folder)) from refused
+    return entries
+
+
+def _write(folder: Path, ledger: int, entry: Entry, data: memoryview) -> None:
+    with (folder / entry.name).open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.write(ledger, entry.line())
+    os.fsync(ledger)

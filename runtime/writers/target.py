@@ -1,0 +1,123 @@
+"""What every writer is given: where to write, and what is known of the slide."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuhtc.runtime.atomic import atomic_path, explain
+from nuhtc.runtime.bundle import NucleusClass
+from nuhtc.runtime.errors import OutputError
+from nuhtc.runtime.nuclei import Nuclei
+from nuhtc.runtime.summary import SlideFacts
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where outputs go and what they say besides the nuclei.
+
+    Parameters
+    ----------
+    folder, stem
+        Files are `folder/<stem>.<suffix>`.
+    slide
+        The slide; coordinates are pixels of its level 0.
+    classes
+        Names and colours, by label.
+    tiles
+        int64 (T,): the tiles that were run, ascending.
+    tile_boxes
+        int64 (T, 4): x, y, width, height of each in level-0 pixels.
+    run
+        What made the nuclei: model, settings, versions.
+    """
+
+    folder: Path
+    stem: str
+    slide: SlideFacts
+    classes: Sequence[NucleusClass]
+    tiles: NDArray[np.int64]
+    tile_boxes: NDArray[np.int64]
+    run: Mapping[str, object]
+
+
+Write = Callable[[Nuclei], None]
+"""Adds some nuclei, in the order of the tiles; raises OutputError when they cannot be written."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """A format being written.
+
+    Parameters
+    ----------
+    write
+        Takes the nuclei.
+    names
+        The final paths of the files, as they are begun.
+    """
+
+    write: Write
+    names: list[Path]
+
+
+class Files(contextlib.ExitStack):
+    """Files that appear together when the block ends, or not at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[Path] = []
+
+    def partial(self, final: Path) -> Path:
+        """Return the path to write to for a file that will be `final`."""
+        partial = self.enter_context(atomic_path(final))
+        self.names.append(final)
+        return partial
+
+
+def check_nuclei(path: Path, nuclei: Nuclei, classes: Sequence[NucleusClass]) -> None:
+    """Check that nuclei can be written.
+
+    Raises
+    ------
+    OutputError
+        When a number is not finite, a label has no class, or an outline no area.
+    """
+    for what in ("score", "probabilities", "area_px", "centroid"):
+        if not np.isfinite(getattr(nuclei, what)).all():
+            raise OutputError(f"{path}: not written: a nucleus has a {what} that is not a number")
+    if nuclei.probabilities.shape[1:] != (len(classes),):
+        raise OutputError(
+            f"{path}: not written: {nuclei.probabilities.shape[1:]} probabilities per nucleus, "
+            f"but {len(classes)} classes"
+        )
+    if len(nuclei) and (nuclei.label.max() >= len(classes) or np.diff(nuclei.offsets).min() < 3):
+        raise OutputError(f"{path}: not written: a nucleus without a class or without an outline")
+
+
+@contextlib.contextmanager
+def made_folder(folder: Path, files: Files) -> Iterator[None]:
+    """Make an output's own folder, which in the end holds no JSON file but those of `files`.
+
+    When the block fails, what was there before stays, and a folder that was made for nothing is
+    removed again.
+
+    Raises
+    ------
+    OutputError
+        When the folder cannot be made.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        yield
+        for stale in set(folder.glob("*.json")) - set(files.names):
+            stale.unlink()
+    except BaseException as stopped:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        if isinstance(stopped, OSError):
+            raise OutputError(explain(stopped, folder)) from stopped
+        raise

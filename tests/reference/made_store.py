@@ -1,0 +1,37 @@
+"""Stores without a network: known nuclei, run through the pipeline with the oracle."""
+
+from pathlib import Path
+
+import numpy as np
+from reference.blobs import random_ellipses
+from reference.made_nuclei import made_bundle
+from reference.oracle import OracleEngine, oracle_slide
+
+from nuhtc.runtime.picture import ArraySlide
+from nuhtc.runtime.pipeline import RunSettings, segment_to_store
+from nuhtc.runtime.store.reader import Store
+
+SETTINGS = RunSettings(tile_px=64, overlap_px=32, batch=4, threads=1)
+
+
+def made_slide(seed: int = 5, mpp: float = 0.25) -> ArraySlide:
+    """Return a slide of several parts' worth of tiles."""
+    return oracle_slide(random_ellipses(seed, 420, 530, 150, (8.0, 24.0)), mpp)
+
+
+def empty_slide() -> ArraySlide:
+    """Return a slide without tissue."""
+    return ArraySlide(np.full((300, 400, 3), 244, np.uint8), 0.25, name="glass")
+
+
+def made_store(
+    folder: Path, slide: ArraySlide | None = None, settings: RunSettings = SETTINGS
+) -> Store:
+    """Return a finished store of a slide."""
+    bundle = made_bundle(Path("nowhere"))
+    return segment_to_store(slide or made_slide(), OracleEngine(), bundle, settings, folder)[0]
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """Return every file of a folder by its name."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}

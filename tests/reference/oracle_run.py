@@ -1,0 +1,31 @@
+"""`nuhtc-run` with a slow oracle in the network's place, started as a process of its own."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from reference.made_nuclei import made_bundle
+from reference.oracle import OracleEngine
+
+import nuhtc.runtime.bundle
+import nuhtc.runtime.engines.open
+from nuhtc.runtime.cli import main
+from nuhtc.runtime.detections import Detections
+
+
+class SlowOracle(OracleEngine):
+    """Needs a hundredth of a second for each tile."""
+
+    def run(self, tiles: NDArray[np.uint8]) -> list[Detections]:
+        time.sleep(0.01 * len(tiles))
+        return super().run(tiles)
+
+
+if __name__ == "__main__":
+    nuhtc.runtime.bundle.load_bundle = made_bundle
+    nuhtc.runtime.engines.open.open_engine = lambda *args: SlowOracle()
+    sys.exit(main())
