@@ -4,9 +4,11 @@ import contextlib
 import hashlib
 import os
 import shutil
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Final
 
 from nuhtc.runtime.atomic import explain
 from nuhtc.runtime.candidates import Candidates
@@ -20,12 +22,18 @@ SUFFIX = ".nuclei"
 """What a store's folder ends in."""
 
 
+_SYNCING: Final = 4
+"""Threads that wait for the disk, which takes several syncs at once in hardly more time."""
+
+_MOST_UNSYNCED: Final = 8
+
+
 class StoreWriter:
     """Appends parts to a store; leave it through ``close`` or a ``with`` block.
 
-    A part is written, then named in the ledger; both are synced by a helper thread while the
-    next part is made. Their order on the disk does not matter, because a line without its part
-    is recognised by the part's checksum.
+    A part is written, then named in the ledger; helper threads sync both to the disk while the
+    next parts are made. The order in which they get there does not matter, because a line
+    without its part is recognised by the part's checksum.
 
     Parameters
     ----------
@@ -47,8 +55,8 @@ class StoreWriter:
         self.folder, self.manifest = folder, manifest
         self.entries: list[Entry] = _begin(folder, manifest)
         self._ledger = os.open(folder / LEDGER, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="nuhtc-store")
-        self._pending: Future[None] | None = None
+        self._threads = ThreadPoolExecutor(_SYNCING, thread_name_prefix="nuhtc-store")
+        self._pending: deque[Future[None]] = deque()
 
     @property
     def done(self) -> int:
@@ -71,9 +79,17 @@ class StoreWriter:
             candidates=len(candidates),
             skipped=tuple(skipped),
         )
-        self._settle()
-        self._pending = self._thread.submit(_write, self.folder, self._ledger, entry, data)
+        try:
+            part = os.open(self.folder / entry.name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+            try:
+                _write(part, data)
+                _write(self._ledger, memoryview(entry.line()))
+            finally:
+                self._pending.append(self._threads.submit(_sync, part, self._ledger))
+        except OSError as refused:
+            raise OutputError(explain(refused, self.folder)) from refused
         self.entries.append(entry)
+        self._settle(_MOST_UNSYNCED)
 
     def finish(self) -> Store:
         """Wait until everything is on the disk and return the finished store.
@@ -85,7 +101,7 @@ class StoreWriter:
         StoreError
             When parts are missing.
         """
-        self._settle()
+        self._settle(0)
         if len(self.entries) != self.manifest.parts:
             raise StoreError(
                 f"{self.folder}: {len(self.entries)} of {self.manifest.parts} parts were written"
@@ -95,8 +111,8 @@ class StoreWriter:
     def close(self) -> None:
         """Let go of the files; what is finished stays finished."""
         with contextlib.suppress(OutputError):
-            self._settle()
-        self._thread.shutdown(wait=True)
+            self._settle(0)
+        self._threads.shutdown(wait=True)
         os.close(self._ledger)
 
     def __enter__(self) -> "StoreWriter":
@@ -105,13 +121,12 @@ class StoreWriter:
     def __exit__(self, *stopped: object) -> None:
         self.close()
 
-    def _settle(self) -> None:
-        pending, self._pending = self._pending, None
-        if pending is not None:
+    def _settle(self, most: int) -> None:
+        """Wait until no more than so many parts are not yet on the disk."""
+        while len(self._pending) > most:
             try:
-                pending.result()
+                self._pending.popleft().result()
             except OSError as refused:
-                self.entries.pop()
                 raise OutputError(explain(refused, self.folder)) from refused
 
 
@@ -162,10 +177,15 @@ def _begin(folder: Path, manifest: Manifest) -> list[Entry]:
     return entries
 
 
-def _write(folder: Path, ledger: int, entry: Entry, data: memoryview) -> None:
-    with (folder / entry.name).open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.write(ledger, entry.line())
+def _write(file: int, data: memoryview) -> None:
+    while len(data):
+        data = data[os.write(file, data) :]
+
+
+def _sync(part: int, ledger: int) -> None:
+    """Bring a part and the ledger to the disk, and close the part."""
+    try:
+        os.fsync(part)
+    finally:
+        os.close(part)
     os.fsync(ledger)

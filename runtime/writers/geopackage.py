@@ -7,6 +7,7 @@ centroid, tile, `probability_<category id>`), `category`, `slide`, `run`, and th
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -33,7 +34,7 @@ _FLAGS: Final = 0b011
 
 _SRS: Final = -1
 _PRAGMAS: Final = (
-    "PRAGMA page_size = 4096",
+    "PRAGMA page_size = 16384",
     # Nobody reads the file before it has its final name, so a crash leaves nothing to roll back.
     "PRAGMA journal_mode = OFF",
     "PRAGMA synchronous = OFF",
@@ -67,8 +68,12 @@ def open_geopackage(target: Target) -> Iterator[Output]:
     with Files() as files:
         partial = files.partial(final)
         partial.unlink(missing_ok=True)
-        with _refusals(final), closing(_connect(partial)) as database:
-            table = _Table(database, target, final)
+        with (
+            _refusals(final),
+            closing(_connect(partial)) as database,
+            ThreadPoolExecutor(1, thread_name_prefix="nuhtc-sql") as thread,
+        ):
+            table = _Table(database, thread, target, final)
             yield Output(table.write, files.names)
             table.finish()
 
@@ -76,10 +81,19 @@ def open_geopackage(target: Target) -> Iterator[Output]:
 class _Table:
     """The table of nuclei and what is known once it is full."""
 
-    def __init__(self, database: sqlite3.Connection, target: Target, final: Path) -> None:
+    _pending: Future[sqlite3.Cursor] | None
+
+    def __init__(
+        self,
+        database: sqlite3.Connection,
+        thread: ThreadPoolExecutor,
+        target: Target,
+        final: Path,
+    ) -> None:
         self._database, self._target, self._final = database, target, final
         self._boxes: list[NDArray[np.float32]] = [np.zeros((0, 4), np.float32)]
         self._count = 0
+        self._thread, self._pending = thread, None
         classes = len(target.classes)
         self._insert = f"INSERT INTO nuclei VALUES ({','.join('?' * (8 + classes))})"
         database.execute("BEGIN")
@@ -99,22 +113,28 @@ class _Table:
         self._boxes.append(outward(box))
         # 0.9 as a double, not as the nearest single: what people filter by.
         shares = nuclei.probabilities.astype(np.float64).round(6).T.tolist()
-        self._database.executemany(
-            self._insert,
-            zip(
-                range(first, self._count + 1),
-                _blobs(nuclei, box),
-                (nuclei.label.astype(np.int64) + 1).tolist(),
-                nuclei.score.astype(np.float64).round(6).tolist(),
-                nuclei.area_px.tolist(),
-                *nuclei.centroid.astype(np.float64).round(2).T.tolist(),
-                nuclei.tile.tolist(),
-                *shares,
-                strict=True,
-            ),
+        rows = zip(
+            range(first, self._count + 1),
+            _blobs(nuclei, box),
+            (nuclei.label.astype(np.int64) + 1).tolist(),
+            nuclei.score.astype(np.float64).round(6).tolist(),
+            nuclei.area_px.tolist(),
+            *nuclei.centroid.astype(np.float64).round(2).T.tolist(),
+            nuclei.tile.tolist(),
+            *shares,
+            strict=True,
         )
+        # SQLite enters these rows while the next ones are made.
+        self._settle()
+        self._pending = self._thread.submit(self._database.executemany, self._insert, rows)
+
+    def _settle(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
 
     def finish(self) -> None:
+        self._settle()
         database, boxes = self._database, np.concatenate(self._boxes)
         database.execute(gpkg_schema.RTREE)
         fill_rtree(database, boxes)
@@ -173,7 +193,7 @@ def _blobs(nuclei: Nuclei, box: NDArray[np.float64]) -> Sequence[bytes]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, isolation_level=None)
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     for pragma in _PRAGMAS:
         database.execute(pragma)
     return database

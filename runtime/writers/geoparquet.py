@@ -24,8 +24,8 @@ ROW_GROUP: Final = 65536
 """Rows per group."""
 
 _SIDES: Final = ("xmin", "ymin", "xmax", "ymax")
-_LEVEL: Final = 3
-"""zstd's level: a tenth smaller than level 1 at little cost."""
+_LEVEL: Final = 1
+"""zstd's level: the fastest is small enough."""
 
 
 @contextmanager

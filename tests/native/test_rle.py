@@ -1,7 +1,7 @@
 """Masks of outlines in COCO's text, decoded by pycocotools and compared with known pixels."""
 
-import itertools
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_a_traced_mask_comes_back_to_the_pixel(seed: int, side: int) -> None:
     text, ends, areas = rle_texts(found.coords * np.int32(100), found.offsets, sizes)
     assert np.array_equal(areas, found.area)
     together = np.zeros((side, side), np.int64)
-    for low, high in itertools.pairwise(ends):
+    for low, high in pairwise(ends):
         together += decoded(text, low, high, side, side)
     assert np.array_equal(together, labels > 0)
 

@@ -61,7 +61,7 @@ def names(folder: Path) -> list[str]:
 
 
 def outputs(*stems: str) -> list[str]:
-    ends = (".geojson.gz", ".nuclei", ".overlay.png", ".summary.json")
+    ends = (".geojson.gz", ".gpkg", ".nuclei", ".overlay.png", ".summary.json")
     return sorted(stem + end for stem in stems for end in ends)
 
 
@@ -79,7 +79,7 @@ def test_a_picture_leaves_its_files_and_a_few_lines(oracle, picture, tmp_path, c
     summary = json.loads((out / "a.summary.json").read_text())
     assert len(features) == summary["nuclei"] == LABELS.max()
     assert summary["settings"]["tile_px"] == 128
-    assert summary["outputs"] == ["a.nuclei", "a.geojson.gz", "a.overlay.png"]
+    assert summary["outputs"] == ["a.nuclei", "a.geojson.gz", "a.gpkg", "a.overlay.png"]
     assert summary["bundle"]["digest"] == "sha256:made"
 
 
@@ -87,7 +87,7 @@ def test_two_runs_give_identical_files(oracle, picture, tmp_path) -> None:
     path = picture()
     for out in ("one", "two"):
         assert run(path, "--out", tmp_path / out) == 0
-    for name in ("a.geojson.gz", "a.overlay.png"):
+    for name in ("a.geojson.gz", "a.gpkg", "a.overlay.png"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     kept = [
         {
