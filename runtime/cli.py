@@ -63,10 +63,11 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.demo:
         files = [_make_demo(arguments.out)]
 
-    from nuhtc.runtime.engine import open_engine, with_score
+    from nuhtc.runtime.engines.cascade import with_score
+    from nuhtc.runtime.engines.open import open_engine
 
     bundle = dataclasses.replace(bundle, card=with_score(bundle.card, settings.min_score))
-    engine = open_engine(bundle, arguments.engine, arguments.threads)
+    engine = open_engine(bundle, arguments.engine, "auto", arguments.threads)
     codes = [_run_one(file, arguments, engine, bundle, settings) for file in files]
     if arguments.demo and not arguments.json and EXIT_FAILED not in codes:
         _say(f"  {files[0]} is the slide: open it in QuPath and drag the .geojson.gz onto it")

@@ -139,7 +139,8 @@ def loaded(code: str) -> set[str]:
     "code",
     [
         "import nuhtc.runtime, nuhtc.runtime.cli",
-        "import nuhtc.runtime.pipeline, nuhtc.runtime.outputs, nuhtc.runtime.engine",
+        "import nuhtc.runtime.pipeline, nuhtc.runtime.outputs",
+        "import nuhtc.runtime.engines.open, nuhtc.runtime.engines.onnxruntime",
         "import nuhtc.native.outlines, nuhtc.native.proposals, nuhtc.native.stitch",
     ],
 )

@@ -29,7 +29,9 @@ from scipy.special import softmax
 from nuhtc.export.graphs import REGION_INPUTS, TRUNK_OUTPUTS, HeadsGraph, MasksGraph, TrunkGraph
 from nuhtc.runtime.bundle import Bundle
 from nuhtc.runtime.detections import Detections
-from nuhtc.runtime.engine import FEATURES, OnnxEngine, propose
+from nuhtc.runtime.engines.cascade import propose
+from nuhtc.runtime.engines.graphs import FEATURES
+from nuhtc.runtime.engines.open import open_engine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -104,7 +106,7 @@ def on_rois(trunk: Arrays, golden: Golden) -> Arrays:
 
 @pytest.fixture(scope="module")
 def answers(stored: Stored, published: Exported) -> list[Detections]:
-    return OnnxEngine(stored.bundle).run(published.tiles)
+    return open_engine(stored.bundle, "cpu").run(published.tiles)
 
 
 def test_trunk(stored: Stored, trunk: Arrays, golden: Golden, differences: Differences) -> None:

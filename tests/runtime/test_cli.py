@@ -21,7 +21,7 @@ from reference.oracle import OracleEngine, paint
 
 import nuhtc.runtime.arguments
 import nuhtc.runtime.bundle
-import nuhtc.runtime.engine
+import nuhtc.runtime.engines.open
 from nuhtc.runtime.cli import main
 from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.errors import SlideReadError
@@ -35,7 +35,7 @@ def oracle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> OracleEngine:
     """Put the oracle where the network's engine is opened."""
     engine = OracleEngine()
     monkeypatch.setattr(nuhtc.runtime.bundle, "load_bundle", lambda folder: made_bundle(folder))
-    monkeypatch.setattr(nuhtc.runtime.engine, "open_engine", lambda *args: engine)
+    monkeypatch.setattr(nuhtc.runtime.engines.open, "open_engine", lambda *args: engine)
     return engine
 
 
@@ -118,19 +118,19 @@ def test_options_reach_the_run(oracle, picture, tmp_path) -> None:
 def test_the_least_score_reaches_the_engine_too(picture, tmp_path, monkeypatch) -> None:
     opened = []
 
-    def open_engine(bundle, name, threads):
+    def open_engine(bundle, name, precision, threads):
         opened.append((bundle.card.detection.score, name, threads))
         return OracleEngine()
 
     monkeypatch.setattr(nuhtc.runtime.bundle, "load_bundle", lambda folder: made_bundle(folder))
-    monkeypatch.setattr(nuhtc.runtime.engine, "open_engine", open_engine)
+    monkeypatch.setattr(nuhtc.runtime.engines.open, "open_engine", open_engine)
     options = ("--score", 0.1, "--engine", "cpu", "--threads", 3)
     assert run(picture(), "--out", tmp_path / "out", *options) == 0
     assert opened == [(0.1, "cpu", 3)]
 
 
 def test_the_engines_named_are_the_engines_there_are() -> None:
-    assert nuhtc.runtime.arguments.ENGINES == nuhtc.runtime.engine.ENGINES
+    assert nuhtc.runtime.arguments.ENGINES == nuhtc.runtime.engines.open.ENGINES
 
 
 def test_json_is_one_line_per_slide_also_for_those_that_failed(
@@ -294,7 +294,7 @@ def test_ctrl_c_leaves_one_line_and_no_half_file(
                 raise KeyboardInterrupt
             return super().run(tiles)
 
-    monkeypatch.setattr(nuhtc.runtime.engine, "open_engine", lambda *args: Interrupted())
+    monkeypatch.setattr(nuhtc.runtime.engines.open, "open_engine", lambda *args: Interrupted())
     assert run(picture(), "--out", tmp_path / "out") == 130
     assert names(tmp_path / "out") == []
     said = [line for line in capsys.readouterr().err.splitlines() if "um/px" not in line]
@@ -329,7 +329,7 @@ def test_running_out_of_memory_is_said(oracle, picture, tmp_path, monkeypatch, c
         def run(self, tiles: NDArray[np.uint8]) -> list[Detections]:
             raise MemoryError
 
-    monkeypatch.setattr(nuhtc.runtime.engine, "open_engine", lambda *args: Greedy())
+    monkeypatch.setattr(nuhtc.runtime.engines.open, "open_engine", lambda *args: Greedy())
     assert run(picture(), "--out", tmp_path / "out") == 1
     assert "not enough memory" in capsys.readouterr().err
 

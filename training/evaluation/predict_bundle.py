@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle import load_bundle
-from nuhtc.runtime.engine import open_engine
+from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.errors import NuhtcError
 from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
 from nuhtc.runtime.picture import ArraySlide
@@ -40,7 +40,7 @@ class BundleModel:
     def __init__(self, folder: Path, tile: int | None = None, threads: int = 0) -> None:
         try:
             self._bundle = load_bundle(folder)
-            self._engine = open_engine(self._bundle, "auto", threads)
+            self._engine = open_engine(self._bundle, threads=threads)
         except NuhtcError as error:
             raise TrainingError(str(error)) from error
         card = self._bundle.card

