@@ -10,11 +10,13 @@ import numpy as np
 import onnx
 import orjson
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
+from reference.toy_bundle import toy_bundle
 
 from nuhtc.export import cli
 from nuhtc.export.tensorrt import build_engines
-from nuhtc.export.tensorrt_builder import RTX_CAPABILITIES, Target, destination
+from nuhtc.export.tensorrt_builder import RTX_CAPABILITIES, Target, build_plan, destination
+from nuhtc.export.tensorrt_graph import TOPK_LIMIT, prepare
 from nuhtc.export.tensorrt_options import EngineOptions
 from nuhtc.runtime.bundle import GRAPHS, Bundle, file_digest, load_bundle
 from nuhtc.runtime.errors import EngineError
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
 
 RTX = EngineOptions("tensorrt-rtx", batch=Span(1, 2, 4), regions=Span(1, 64, 256))
 ADA = Here("tensorrt-rtx", "", "NVIDIA GeForce RTX 4090", "8.9")
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Bundle:
+    """A bundle of small graphs, which build within a second."""
+    return toy_bundle(tmp_path / "toy")
 
 
 def cards(paths: list[Path]) -> dict[tuple[str, str], Plan]:
@@ -101,13 +109,35 @@ def with_foreign_layer(folder: Path) -> Bundle:
     return load_bundle(folder)
 
 
-@pytest.mark.slow
-def test_a_layer_that_tensorrt_does_not_take(bundle_copy: Path) -> None:
-    bundle = with_foreign_layer(bundle_copy)
-    before = {path.name for path in bundle_copy.rglob("*")}
+def test_a_layer_that_tensorrt_does_not_take(toy: Bundle) -> None:
+    bundle = with_foreign_layer(toy.folder)
+    before = {path.name for path in toy.folder.rglob("*")}
     with pytest.raises(EngineError, match=r"heads\.onnx in fp32: .*Unique 'a_strange_layer': ."):
         build_engines(bundle, RTX)
-    assert {path.name for path in bundle_copy.rglob("*")} == before
+    assert {path.name for path in toy.folder.rglob("*")} == before
+
+
+def test_lists_longer_than_tensorrt_gives_build_in_rounds() -> None:
+    graph = helper.make_graph(
+        [helper.make_node("TopK", ["scores", "k"], ["values", "places"], "best")],
+        "long",
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["b", "n"])],
+        [
+            helper.make_tensor_value_info("values", TensorProto.FLOAT, None),
+            helper.make_tensor_value_info("places", TensorProto.INT64, None),
+        ],
+        [numpy_helper.from_array(np.array([9000]), "k")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    rtx = load_tensorrt("tensorrt-rtx")
+    spans = {"scores": Span(1, 2, 4)}
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    fixed.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 10000
+    with pytest.raises(EngineError, match=str(TOPK_LIMIT)):
+        build_plan(rtx, fixed.SerializeToString(), "whole", spans, Target())
+    short = prepare(model, {"scores": ("batch", 10000)}, {"k": 9000}, 1).model
+    assert build_plan(rtx, short.SerializeToString(), "rounds", spans, Target())
 
 
 def test_what_rtx_does_not_do_is_refused() -> None:
@@ -118,42 +148,37 @@ def test_what_rtx_does_not_do_is_refused() -> None:
         destination(rtx, Target(compute_capabilities=("5.2",)))
 
 
-def test_a_tensorrt_that_is_not_there(
-    lite0_bundle: Bundle, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_tensorrt_that_is_not_there(toy: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     if importlib.util.find_spec("tensorrt") is not None:
         pytest.skip("TensorRT is installed")
-    assert cli.main([str(lite0_bundle.folder), "--tensorrt"]) == 1
+    assert cli.main([str(toy.folder), "--tensorrt"]) == 1
     message = capsys.readouterr().err
     assert message.startswith("nuhtc-export: tensorrt is not installed; pip install")
-    assert not (lite0_bundle.folder / FOLDER).exists()
+    assert not (toy.folder / FOLDER).exists()
 
 
-def test_tiles_that_do_not_fit(lite0_bundle: Bundle) -> None:
+def test_tiles_that_do_not_fit(toy: Bundle) -> None:
     with pytest.raises(EngineError, match="--tensorrt-tile 100: must be a multiple of 32"):
-        build_engines(lite0_bundle, replace(RTX, tile=100))
+        build_engines(toy, replace(RTX, tile=100))
 
 
-@pytest.mark.slow
-def test_the_command_builds_for_a_bundle(
-    bundle_copy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = [str(bundle_copy), "--tensorrt", "tensorrt-rtx", "--tensorrt-precision", "fp32"]
-    options = ["--tensorrt-compute-capabilities", "8.6,12.0", "--tensorrt-tile", "320"]
+def test_the_command_builds_for_a_bundle(toy: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    engines = toy.folder / FOLDER
+    command = [str(toy.folder), "--tensorrt", "tensorrt-rtx", "--tensorrt-precision", "fp32"]
+    options = ["--tensorrt-compute-capabilities", "8.6,12.0", "--tensorrt-tile", "64"]
     sizes = ["--tensorrt-batch", "1,1,2", "--tensorrt-regions", "1,8,64"]
     assert cli.main([*command, *options, *sizes, "--tensorrt-workspace", "0.5"]) == 0
     version = load_tensorrt("tensorrt-rtx").version
     names = [f"{graph}.fp32.sm86-sm120.rtx-{version}.plan" for graph in GRAPHS]
     printed = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in printed] == names
-    found = {path.name for path in (bundle_copy / FOLDER).iterdir()}
+    found = {path.name for path in (engines).iterdir()}
     assert found == {*names, *(f"{name}.json" for name in names)}
-    for plan in cards([bundle_copy / FOLDER / name for name in names]).values():
+    for plan in cards([engines / name for name in names]).values():
         assert plan.compute_capabilities == ("8.6", "12.0")
-        assert (plan.batch, plan.regions, plan.tile) == (Span(1, 1, 2), Span(1, 8, 64), 320)
-    bundle = load_bundle(bundle_copy)
+        assert (plan.batch, plan.regions, plan.tile) == (Span(1, 1, 2), Span(1, 8, 64), 64)
     with pytest.raises(EngineError, match=r"compute capability 8\.6, 12\.0, and RTX 4090 has 8\.9"):
-        choose_plans(bundle, "fp32", Here("tensorrt-rtx", version, "RTX 4090", "8.9"))
+        choose_plans(toy, "fp32", Here("tensorrt-rtx", version, "RTX 4090", "8.9"))
 
 
 @pytest.mark.parametrize(
