@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from nuhtc.runtime.bundle import Card
     from nuhtc.runtime.pipeline import RunSettings
 
-ENGINES: Final = ("auto", "cpu")
+ENGINES: Final = ("auto", "cpu", "cuda", "openvino", "tensorrt", "tensorrt-rtx")
+PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16", "int8")
 DEMO: Final = "demo"
 DEMO_FOLDER: Final = Path("nuhtc-demo")
 MOST_TILE_PX: Final = 8192
@@ -147,6 +148,13 @@ def _parser() -> argparse.ArgumentParser:
         choices=ENGINES,
         default=ENGINES[0],
         help="what runs the model; auto takes the fastest that works here (default: %(default)s)",
+    )
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default=PRECISIONS[0],
+        help="what the network computes in; auto takes the bundle's fp16 on a GPU, else fp32 "
+        "(default: %(default)s)",
     )
     add("--threads", type=_whole(1), metavar="N", help="CPU threads (default: all cores)")
     add("--batch", type=_whole(1), default=1, metavar="N", help="tiles at a time (default: 1)")

@@ -67,7 +67,10 @@ def _run(arguments: argparse.Namespace) -> int:
     from nuhtc.runtime.engines.open import open_engine
 
     bundle = dataclasses.replace(bundle, card=with_score(bundle.card, settings.min_score))
-    engine = open_engine(bundle, arguments.engine, "auto", arguments.threads)
+    engine = open_engine(bundle, arguments.engine, arguments.precision, arguments.threads)
+    logging.getLogger("nuhtc").info(
+        "engine %s, %s: %s", engine.name, engine.precision, engine.reason
+    )
     codes = [_run_one(file, arguments, engine, bundle, settings) for file in files]
     if arguments.demo and not arguments.json and EXIT_FAILED not in codes:
         _say(f"  {files[0]} is the slide: open it in QuPath and drag the .geojson.gz onto it")

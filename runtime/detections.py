@@ -50,6 +50,14 @@ class Engine(Protocol):
     def name(self) -> str:
         """What ran, for the summary: `cpu`, for instance."""
 
+    @property
+    def precision(self) -> str:
+        """What it computed in: fp32, fp16, bf16 or int8."""
+
+    @property
+    def reason(self) -> str:
+        """Why it was taken."""
+
     def run(self, tiles: NDArray[np.uint8]) -> list[Detections]:
         """Return one answer per tile.
 

@@ -133,6 +133,8 @@ def segment_slide(
         ),
         bundle=BundleFacts(name=card.name, digest=bundle.digest, model_mpp=card.mpp),
         engine=engine.name,
+        precision=engine.precision,
+        engine_reason=engine.reason,
         settings=asdict(settings),
         nuclei_per_class=dict(zip(names, counts, strict=True)),
         nuclei_cut=int(nuclei.cut.sum()),

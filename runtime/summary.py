@@ -5,11 +5,13 @@ Keys of the JSON, sorted; all but those that begin with `seconds` are equal in t
 ============================ ======================================================================
 bundle                       `name`, `digest` and `model_mpp` (um per pixel) of the network
 engine                       what the network ran on
+engine_reason                why that was taken: `named`, or the rule and what does not work here
 nuclei                       how many, each counted once
 nuclei_cut                   of these, how many no tile saw whole
 nuclei_per_class             how many by class name
 nuclei_per_mm2               nuclei per square millimetre of tissue; null without tissue
 outputs                      the files beside this one
+precision                    what the network computed in
 seconds                      `tissue` (digest, thumbnail, mask), `read` (the network waited for
                              tiles), `network`, `outlines`, `stitch`, `write`, and their `total`
 seconds_per_mm2              the total, per square millimetre of tissue; null without tissue
@@ -40,6 +42,8 @@ _PACKAGES = (
     "numpy",
     "scipy",
     "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
     "openslide-python",
     "openslide-bin",
     "pillow",
@@ -74,6 +78,8 @@ class Summary:
     ----------
     slide, bundle, engine
         What ran on what.
+    precision, engine_reason
+        What the engine computed in, and why it was taken.
     settings
         The resolved options by name.
     nuclei_per_class
@@ -103,6 +109,8 @@ class Summary:
     tiles_skipped_px: tuple[tuple[int, int, int, int], ...]
     seconds: Mapping[str, float]
     outputs: tuple[str, ...] = field(default=())
+    precision: str = "fp32"
+    engine_reason: str = "named"
 
     @property
     def nuclei(self) -> int:
@@ -131,11 +139,13 @@ class Summary:
         return {
             "bundle": vars(self.bundle),
             "engine": self.engine,
+            "engine_reason": self.engine_reason,
             "nuclei": self.nuclei,
             "nuclei_cut": self.nuclei_cut,
             "nuclei_per_class": dict(self.nuclei_per_class),
             "nuclei_per_mm2": _rounded(self.nuclei_per_mm2, 2),
             "outputs": list(self.outputs),
+            "precision": self.precision,
             "seconds": {
                 stage: round(value, 4)
                 for stage, value in {**seconds, "total": self.total_seconds}.items()

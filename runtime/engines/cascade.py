@@ -21,6 +21,9 @@ from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.engines.graphs import Graphs
 from nuhtc.runtime.errors import EngineError
 
+MASK_SIDE = 28
+"""Side of a mask in samples."""
+
 
 class CascadeEngine:
     """Finds nuclei with a bundle's graphs on whatever device they run.
@@ -84,13 +87,23 @@ class CascadeEngine:
         self, features: object, regions: Sequence[NDArray[np.float32]]
     ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
         """Refined boxes and class probabilities of each tile's regions."""
+        if not any(len(part) for part in regions):
+            none = np.zeros((0, len(self.card.classes)), np.float32)
+            return list(regions), [none] * len(regions)
         boxes, probabilities = self.graphs.heads(features, *joined(regions))
+        if probabilities.shape[1] != len(self.card.classes):
+            raise EngineError(
+                f"the heads gave {probabilities.shape[1]} classes, card.json names "
+                f"{len(self.card.classes)}; export the model again"
+            )
         return _split(boxes, regions), _split(probabilities, regions)
 
     def _masks(
         self, features: object, boxes: Sequence[NDArray[np.float32]]
     ) -> list[NDArray[np.float32]]:
         """Mask probabilities (N, 28, 28) of each tile's final boxes."""
+        if not any(len(part) for part in boxes):
+            return [np.zeros((0, MASK_SIDE, MASK_SIDE), np.float32)] * len(boxes)
         return _split(self.graphs.masks(features, *joined(boxes)), boxes)
 
 

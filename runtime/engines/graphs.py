@@ -21,7 +21,7 @@ class Trunk:
     ----------
     features
         FEATURES, in whatever form the backend's other two graphs take; they stay where they
-        were made, on the device or in its buffers.
+        were made, on the device or in its buffers, and are good until the trunk's next call.
     boxes
         float32 (B, K, 4): RPN boxes, xyxy.
     scores
@@ -65,7 +65,7 @@ class Graphs(Protocol):
         features
             From ``trunk``.
         regions
-            float32 (R, 4), xyxy; R may be 0.
+            float32 (R, 4), xyxy; R at least 1.
         region_tile
             int64 (R,): the tile of each, not decreasing.
 

@@ -1,11 +1,32 @@
 """The engine asked for, or the fastest that works here."""
 
+import logging
+from collections.abc import Callable
+from typing import Final
+
 from nuhtc.runtime.bundle import Bundle
 from nuhtc.runtime.engines.cascade import CascadeEngine
-from nuhtc.runtime.errors import EngineError
+from nuhtc.runtime.engines.graphs import Graphs
+from nuhtc.runtime.errors import EngineError, UsageError
 
-ENGINES = ("auto", "cpu")
-"""Names that ``open_engine`` takes."""
+LOG = logging.getLogger(__name__)
+
+PRECISIONS_OF: Final = {
+    "tensorrt-rtx": ("fp16", "fp32", "int8"),
+    "cuda": ("fp16", "fp32"),
+    "tensorrt": ("fp16", "fp32", "int8"),
+    "openvino": ("fp32", "bf16", "fp16", "int8"),
+    "cpu": ("fp32", "int8", "fp16"),
+}
+"""Every engine, and what it computes in; of the GPUs' first two, the first that a bundle has."""
+
+ENGINES: Final = ("auto", *sorted(PRECISIONS_OF))
+PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16", "int8")
+# TensorRT last: plans must have been built for it, and it has never run on hardware.
+GPU_ENGINES: Final = ("tensorrt-rtx", "cuda", "tensorrt")
+
+FASTER_IN_OPENVINO: Final = frozenset({"swin_t"})
+"""Presets whose tiles OpenVINO does faster than ONNX Runtime on a CPU: docs/engines.md."""
 
 
 def open_engine(
@@ -13,14 +34,19 @@ def open_engine(
 ) -> CascadeEngine:
     """Load a bundle's graphs into the engine asked for.
 
+    ``auto`` takes a GPU before a CPU; on a CPU OpenVINO, if it is installed, for the presets
+    that it does faster, else ONNX Runtime. Its precision is the bundle's fp16 on a GPU and fp32
+    otherwise: bf16 has no proof of parity in the bundle, and int8 costs accuracy, so both must
+    be named.
+
     Parameters
     ----------
     bundle
         A checked bundle.
     name
-        One of ENGINES; ``auto`` takes the fastest that works here.
+        One of ENGINES.
     precision
-        ``auto``, or one that the bundle has graphs for.
+        One of PRECISIONS.
     threads
         CPU threads of the engine; 0 takes every core.
 
@@ -29,11 +55,95 @@ def open_engine(
     BundleError
         The bundle has no graphs of this precision.
     EngineError
-        The engine is not known, or cannot load the graphs.
+        The engine named does not work here, or cannot load the graphs.
+    UsageError
+        Engine or precision is not known, or the engine does not compute in this precision.
     """
-    from nuhtc.runtime.engines.onnxruntime import OnnxRuntimeGraphs
-
     if name not in ENGINES:
-        raise EngineError(f"no engine is called {name!r}; choose from {', '.join(ENGINES)}")
-    chosen = "fp32" if precision == "auto" else precision
-    return CascadeEngine(bundle.card, OnnxRuntimeGraphs(bundle, chosen, threads), chosen)
+        raise UsageError(f"no engine is called {name!r}; choose from {', '.join(ENGINES)}")
+    if precision not in PRECISIONS:
+        raise UsageError(
+            f"no precision is called {precision!r}; choose from {', '.join(PRECISIONS)}"
+        )
+    if name == "auto":
+        return _open_fastest(bundle, precision, threads)
+    chosen = _precision(bundle, name, precision)
+    if chosen is None:
+        raise UsageError(
+            f"--engine {name} does not compute in {precision}; it has "
+            f"{', '.join(PRECISIONS_OF[name])}"
+        )
+    graphs = _BACKENDS[name](bundle, chosen, threads)
+    return CascadeEngine(bundle.card, graphs, chosen, "named")
+
+
+def engine_order(preset: str) -> list[tuple[str, str]]:
+    """Return the engines that ``auto`` tries, fastest first, and why each stands there."""
+    openvino_first = preset in FASTER_IN_OPENVINO
+    faster, slower = ("openvino", "cpu") if openvino_first else ("cpu", "openvino")
+    return [
+        *((name, "a GPU is faster than a CPU") for name in GPU_ENGINES),
+        (faster, f"the fastest measured for {preset} on a CPU"),
+        (slower, "the next fastest on a CPU"),
+    ]
+
+
+def _open_fastest(bundle: Bundle, precision: str, threads: int) -> CascadeEngine:
+    failures: dict[str, EngineError] = {}
+    for name, reason in engine_order(bundle.card.preset):
+        chosen = _precision(bundle, name, precision)
+        if chosen is None:
+            continue
+        try:
+            graphs = _BACKENDS[name](bundle, chosen, threads)
+        except EngineError as error:
+            failures[name] = error
+            LOG.info("not taken: %s", error)
+            continue
+        if failures:
+            reason += f"; not taken: {' / '.join(map(str, failures.values()))}"
+        return CascadeEngine(bundle.card, graphs, chosen, reason)
+    # The CPU needs nothing that could be missing, so what it says is the bundle's fault.
+    if "cpu" in failures:
+        raise failures["cpu"]
+    raise EngineError("; ".join(map(str, failures.values())))
+
+
+def _precision(bundle: Bundle, engine: str, precision: str) -> str | None:
+    """The precision to open an engine with, None if it does not have the one named."""
+    if precision != "auto":
+        return precision if precision in PRECISIONS_OF[engine] else None
+    stored = bundle.card.precisions
+    if engine in GPU_ENGINES and "fp16" in stored:
+        return "fp16"
+    return "fp32" if "fp32" in stored else next(iter(stored))
+
+
+def _onnxruntime(engine: str) -> Callable[[Bundle, str, int], Graphs]:
+    def load(bundle: Bundle, precision: str, threads: int) -> Graphs:
+        from nuhtc.runtime.engines.onnxruntime import OnnxRuntimeGraphs
+
+        return OnnxRuntimeGraphs(bundle, precision, threads, engine)
+
+    return load
+
+
+def _openvino(bundle: Bundle, precision: str, threads: int) -> Graphs:
+    from nuhtc.runtime.engines.openvino import OpenVinoGraphs
+
+    return OpenVinoGraphs(bundle, precision, threads)
+
+
+def _tensorrt(bundle: Bundle, precision: str, threads: int) -> Graphs:
+    from nuhtc.runtime.engines.tensorrt import TensorRtGraphs
+
+    return TensorRtGraphs(bundle, precision)
+
+
+_BACKENDS: Final[dict[str, Callable[[Bundle, str, int], Graphs]]] = {
+    "tensorrt-rtx": _onnxruntime("tensorrt-rtx"),
+    "cuda": _onnxruntime("cuda"),
+    "tensorrt": _tensorrt,
+    "openvino": _openvino,
+    "cpu": _onnxruntime("cpu"),
+}

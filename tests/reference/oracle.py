@@ -66,6 +66,8 @@ class OracleEngine:
     """
 
     name = "oracle"
+    precision = "fp32"
+    reason = "named"
 
     def __init__(self, skip: Sequence[int] = (), *, twice: bool = False) -> None:
         self._skip = skip

@@ -119,18 +119,14 @@ def test_the_least_score_reaches_the_engine_too(picture, tmp_path, monkeypatch) 
     opened = []
 
     def open_engine(bundle, name, precision, threads):
-        opened.append((bundle.card.detection.score, name, threads))
+        opened.append((bundle.card.detection.score, name, precision, threads))
         return OracleEngine()
 
     monkeypatch.setattr(nuhtc.runtime.bundle, "load_bundle", lambda folder: made_bundle(folder))
     monkeypatch.setattr(nuhtc.runtime.engines.open, "open_engine", open_engine)
-    options = ("--score", 0.1, "--engine", "cpu", "--threads", 3)
+    options = ("--score", 0.1, "--engine", "cpu", "--precision", "fp16", "--threads", 3)
     assert run(picture(), "--out", tmp_path / "out", *options) == 0
-    assert opened == [(0.1, "cpu", 3)]
-
-
-def test_the_engines_named_are_the_engines_there_are() -> None:
-    assert nuhtc.runtime.arguments.ENGINES == nuhtc.runtime.engines.open.ENGINES
+    assert opened == [(0.1, "cpu", "fp16", 3)]
 
 
 def test_json_is_one_line_per_slide_also_for_those_that_failed(

@@ -13,7 +13,7 @@ from nuhtc.runtime.bundle import Bundle, Card, DetectionSettings
 from nuhtc.runtime.candidates import trace_tile
 from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.engines.cascade import card_for_tile, select_detections, with_score
-from nuhtc.runtime.engines.open import ENGINES, open_engine
+from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.errors import BundleError, EngineError
 from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.stitch import drop_doubled
@@ -107,18 +107,6 @@ def test_any_memory_layout(toy: Bundle) -> None:
 def test_tiles_of_the_wrong_kind(toy: Bundle, tiles: NDArray[Any]) -> None:
     with pytest.raises(EngineError, match="tiles"):
         open_engine(toy, threads=1).run(tiles)
-
-
-@pytest.mark.parametrize("name", ENGINES)
-def test_engines_by_name(toy: Bundle, name: str) -> None:
-    engine = open_engine(toy, name, threads=1)
-    assert engine.name == "cpu"
-    assert len(engine.run(toy_tile(APART)[None])[0]) == 3
-
-
-def test_an_engine_nobody_knows(toy: Bundle) -> None:
-    with pytest.raises(EngineError, match=r"steam.*auto, cpu"):
-        open_engine(toy, "steam")
 
 
 @pytest.mark.parametrize("name", ["trunk.onnx", "heads.onnx", "masks.onnx"])
