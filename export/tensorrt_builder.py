@@ -141,8 +141,10 @@ def build_plan(
     config.add_optimization_profile(profile)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        reason = tensorrt.messages[0] if tensorrt.messages else "it gives no reason"
-        raise EngineError(f"{name}: {tensorrt.kind} cannot build it ({_one_line(reason)})")
+        # Without a driver TensorRT for RTX also reports that, which is no reason here.
+        reasons = [text for text in tensorrt.messages if "CUDA driver version" not in text]
+        reason = _one_line(reasons[0]) if reasons else "it gives no reason"
+        raise EngineError(f"{name}: {tensorrt.kind} cannot build it ({reason})")
     if cache is not None and target.timing_cache is not None:
         with atomic_path(target.timing_cache) as path:
             path.write_bytes(bytes(cache.serialize()))
