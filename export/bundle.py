@@ -94,7 +94,7 @@ def write_bundle(
 
 def _replaceable(folder: Path) -> bool:
     names = {path.name for path in folder.iterdir()}
-    return not names or ("card.json" in names and names <= {"card.json", *FILES})
+    return not names or ("card.json" in names and names <= {"card.json", "engines", *FILES})
 
 
 def make_card(preset: Preset, info: CheckpointInfo, storage: str, folder: Path) -> Card:

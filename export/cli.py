@@ -13,7 +13,9 @@ from PIL import Image, UnidentifiedImageError
 
 from nuhtc.export.bundle import write_bundle
 from nuhtc.export.parity import LIMITS, Difference, compare
-from nuhtc.runtime.bundle import Bundle
+from nuhtc.export.tensorrt import build_engines
+from nuhtc.export.tensorrt_options import add_options, options_of
+from nuhtc.runtime.bundle import Bundle, load_bundle
 from nuhtc.runtime.errors import NuhtcError, SlideError
 from nuhtc.training.any_checkpoint import open_checkpoint, parse_classes
 from nuhtc.training.errors import TrainingError
@@ -30,9 +32,12 @@ def parser() -> argparse.ArgumentParser:
         "card.json), then run both and report how far they are apart.",
     )
     result.add_argument(
-        "checkpoint", type=Path, help="model.pt of nuhtc-train, or a published checkpoint (.pth)"
+        "checkpoint",
+        type=Path,
+        help="model.pt of nuhtc-train, or a published checkpoint (.pth); with --tensorrt also a "
+        "bundle, to build plans for it where it is",
     )
-    result.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="a folder")
+    result.add_argument("--out", type=Path, metavar="BUNDLE", help="a folder")
     result.add_argument(
         "--preset",
         choices=sorted(PRESETS),
@@ -71,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
             dest=field,
             help=f"largest difference {meaning} that passes (default: {defaults})",
         )
+    add_options(result)
     result.add_argument("--version", action="version", version=f"nuhtc {version('nuhtc')}")
     return result
 
@@ -136,6 +142,10 @@ def table(differences: Sequence[Difference]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``nuhtc-export``; returns the exit code."""
     arguments = parser().parse_args(argv)
+    if arguments.tensorrt and (arguments.checkpoint / "card.json").exists():
+        return _plans_of_bundle(arguments)
+    if arguments.out is None:
+        parser().error("the following arguments are required: --out")
     wanted = {
         name: getattr(arguments, name)
         for name in ("features", "boxes", "probabilities")
@@ -156,7 +166,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         def close_enough(bundle: Bundle) -> bool:
             differences = compare(network, bundle, preset.inference, tiles, limits)
             print(table(differences))
-            return all(difference.passes for difference in differences)
+            passes = all(difference.passes for difference in differences)
+            if passes and arguments.tensorrt:
+                build_engines(bundle, options_of(arguments), print)
+            return passes
 
         bundle = write_bundle(
             network,
@@ -180,4 +193,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     size = sum(item.size for item in bundle.card.files.values())
     print(f"{bundle.folder}: {size / 1e6:.1f} MB, weights stored as {storage}")
+    return 0
+
+
+def _plans_of_bundle(arguments: argparse.Namespace) -> int:
+    """Build plans for a bundle that exists."""
+    try:
+        build_engines(load_bundle(arguments.checkpoint), options_of(arguments), print)
+    except NuhtcError as error:
+        print(f"nuhtc-export: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("nuhtc-export: stopped; nothing was written", file=sys.stderr)
+        return 130
     return 0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nuhtc.runtime.bundle import Card
     from nuhtc.runtime.pipeline import RunSettings
 
-ENGINES: Final = ("auto", "cpu", "cuda", "openvino", "tensorrt-rtx")
+ENGINES: Final = ("auto", "cpu", "cuda", "openvino", "tensorrt", "tensorrt-rtx")
 PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16", "int8")
 DEMO: Final = "demo"
 DEMO_FOLDER: Final = Path("nuhtc-demo")

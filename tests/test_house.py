@@ -14,7 +14,15 @@ ROOT = Path(__file__).parents[1]
 
 ALLOWED = {
     "training": {"training", "native"},
-    "export": {"export", "training", "runtime.bundle", "runtime.errors"},
+    "export": {
+        "export",
+        "training",
+        "runtime.atomic",
+        "runtime.bundle",
+        "runtime.errors",
+        "runtime.plans",
+        "runtime.tensorrt_module",
+    },
     "runtime": {"runtime", "native"},
     "native": {"native"},
 }

@@ -14,6 +14,7 @@ LOG = logging.getLogger(__name__)
 PRECISIONS_OF: Final = {
     "tensorrt-rtx": ("fp16", "fp32", "int8"),
     "cuda": ("fp16", "fp32"),
+    "tensorrt": ("fp16", "fp32", "int8"),
     "openvino": ("fp32", "bf16", "fp16", "int8"),
     "cpu": ("fp32", "int8", "fp16"),
 }
@@ -21,7 +22,8 @@ PRECISIONS_OF: Final = {
 
 ENGINES: Final = ("auto", *sorted(PRECISIONS_OF))
 PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16", "int8")
-GPU_ENGINES: Final = ("tensorrt-rtx", "cuda")
+# TensorRT last: plans must have been built for it, and it has never run on hardware.
+GPU_ENGINES: Final = ("tensorrt-rtx", "cuda", "tensorrt")
 
 FASTER_IN_OPENVINO: Final = frozenset({"swin_t"})
 """Presets whose tiles OpenVINO does faster than ONNX Runtime on a CPU: docs/engines.md."""
@@ -132,9 +134,16 @@ def _openvino(bundle: Bundle, precision: str, threads: int) -> Graphs:
     return OpenVinoGraphs(bundle, precision, threads)
 
 
+def _tensorrt(bundle: Bundle, precision: str, threads: int) -> Graphs:
+    from nuhtc.runtime.engines.tensorrt import TensorRtGraphs
+
+    return TensorRtGraphs(bundle, precision)
+
+
 _BACKENDS: Final[dict[str, Callable[[Bundle, str, int], Graphs]]] = {
     "tensorrt-rtx": _onnxruntime("tensorrt-rtx"),
     "cuda": _onnxruntime("cuda"),
+    "tensorrt": _tensorrt,
     "openvino": _openvino,
     "cpu": _onnxruntime("cpu"),
 }

@@ -1,0 +1,185 @@
+"""Plans for a bundle, in the precisions that it has: what ``nuhtc-export --tensorrt`` builds."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuhtc.export.roi_align import UnsupportedNode
+from nuhtc.export.tensorrt_builder import build_plan, destination
+from nuhtc.export.tensorrt_graph import (
+    Arrays,
+    Prepared,
+    agreement,
+    as_declared,
+    load,
+    prepare,
+    run,
+    topk_inputs,
+)
+from nuhtc.export.tensorrt_options import EngineOptions
+from nuhtc.runtime.atomic import explain
+from nuhtc.runtime.bundle import GRAPHS, Bundle, file_digest
+from nuhtc.runtime.errors import EngineError, OutputError
+from nuhtc.runtime.plans import FOLDER, Binding, Plan
+from nuhtc.runtime.tensorrt_module import load_tensorrt
+
+LIMITS = {"fp32": 2e-3, "fp16": 0.1, "int8": 0.1}
+"""Largest change, in standard deviations of an output, that preparing a graph may make."""
+
+
+def build_engines(
+    bundle: Bundle, options: EngineOptions, report: Callable[[str], None] = lambda line: None
+) -> list[Path]:
+    """Build the plans of a bundle into its folder ``engines``, all of them or none.
+
+    Parameters
+    ----------
+    bundle
+        A checked bundle.
+    options
+        What to build.
+    report
+        Called with a line for each plan built.
+
+    Returns
+    -------
+    list of Path
+        The plans; the card of each lies beside it.
+
+    Raises
+    ------
+    EngineError
+        TensorRT is missing, cannot take a layer or cannot build.
+    BundleError
+        The bundle lacks a precision asked for.
+    OutputError
+        The folder cannot be written.
+    """
+    tile = options.tile or bundle.card.tile
+    if tile % bundle.card.multiple:
+        raise EngineError(
+            f"--tensorrt-tile {tile}: must be a multiple of {bundle.card.multiple} pixels"
+        )
+    tensorrt = load_tensorrt(options.tensorrt)
+    where = destination(tensorrt, options.target)
+    final = bundle.folder / FOLDER
+    try:
+        final.mkdir(exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".new.", dir=final))
+    except OSError as error:
+        raise OutputError(explain(error, final)) from error
+    try:
+        for precision in options.precisions or tuple(bundle.card.precisions):
+            values = _example(tile)
+            for graph in GRAPHS:
+                source = bundle.graph(graph, precision)
+                prepared, inputs, outputs = _prepare(source, graph, values, options, precision)
+                values.update(outputs)
+                span = {"batch": options.batch, "regions": options.regions}
+                open_side = {name: _open_side(name) for name in inputs}
+                built = build_plan(
+                    tensorrt,
+                    prepared.model.SerializeToString(),
+                    f"{source.name} in {precision}",
+                    {name: span[side] for name, side in open_side.items()},
+                    options.target,
+                )
+                path = work / "plan"
+                path.write_bytes(built)
+                plan = Plan(
+                    graph=graph,
+                    precision=precision,
+                    graph_sha256=bundle.card.files[source.name].sha256,
+                    tensorrt=tensorrt.kind,
+                    version=tensorrt.version,
+                    version_compatible=options.target.version_compatible,
+                    gpu=where.gpu,
+                    compute_capabilities=where.compute_capabilities,
+                    compatibility=where.compatibility,
+                    tile=tile,
+                    batch=options.batch,
+                    regions=options.regions,
+                    exact_side=prepared.exact_side if np.isfinite(prepared.exact_side) else 0.0,
+                    inputs=tuple(_binding(name, value) for name, value in inputs.items()),
+                    outputs=tuple(_binding(name, value, graph) for name, value in outputs.items()),
+                    file=file_digest(path),
+                )
+                path.rename(work / plan.name)
+                (work / f"{plan.name}.json").write_bytes(plan.to_json())
+                report(f"{plan.name}: {plan.file.size / 1e6:.1f} MB")
+        plans = sorted(path.name for path in work.glob("*.plan"))
+        for name in plans:
+            (work / name).replace(final / name)
+            (work / f"{name}.json").replace(final / f"{name}.json")
+    except OSError as error:
+        raise OutputError(explain(error, final)) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        if not any(final.iterdir()):
+            final.rmdir()
+    return [final / name for name in plans]
+
+
+def _example(tile: int) -> Arrays:
+    """Two tiles of noise."""
+    rng = np.random.default_rng(0)
+    return {"tiles": rng.integers(0, 256, (2, tile, tile, 3)).astype(np.uint8)}
+
+
+def _prepare(
+    source: Path, graph: str, values: Arrays, options: EngineOptions, precision: str
+) -> tuple[Prepared, Arrays, Arrays]:
+    """A graph for the parser, what it took and gave; proven equal to the one exported."""
+    model = load(source)
+    if graph != "trunk":
+        values = {**values, **_example_regions(values)}
+    inputs = as_declared(model, values)
+    counted = topk_inputs(model)
+    before = run(model, inputs, counted)
+    counts = {name: int(before.pop(name).ravel()[0]) for name in counted}
+    shapes = {name: (_open_side(name), *value.shape[1:]) for name, value in inputs.items()}
+    try:
+        prepared = prepare(model, shapes, counts, options.samples)
+    except UnsupportedNode as error:
+        raise EngineError(f"{source.name}: cannot be written for TensorRT: {error}") from error
+    after = run(prepared.model, inputs, ())
+    gap = agreement(_in_any_order(before), _in_any_order(after))
+    if not gap <= LIMITS[precision]:
+        raise EngineError(
+            f"{source.name}: written for TensorRT it gives other numbers, by {gap:.2g} standard "
+            "deviations; this is a fault of nuhtc-export"
+        )
+    return prepared, inputs, after
+
+
+def _in_any_order(outputs: Arrays) -> Arrays:
+    """Outputs with the trunk's boxes by place: nearly equal scores may change ranks."""
+    if "levels" not in outputs:
+        return outputs
+    return {**outputs, "boxes": np.sort(outputs["boxes"], axis=1)}
+
+
+def _example_regions(values: Mapping[str, NDArray[np.generic]]) -> Arrays:
+    """Regions of nuclear sizes on both tiles, for which every RoIAlign is exact."""
+    rng = np.random.default_rng(1)
+    side = values["fine4"].shape[-1] * 4
+    size = rng.uniform(4, min(64, side), (32, 2))
+    first = rng.uniform(0, side - size)
+    regions = np.concatenate([first, first + size], axis=1).astype(np.float32)
+    return {"regions": regions, "region_tile": np.arange(32, dtype=np.int64) % 2}
+
+
+def _open_side(name: str) -> str:
+    return "regions" if name in {"regions", "region_tile"} else "batch"
+
+
+def _binding(name: str, value: NDArray[np.generic], graph: str = "trunk") -> Binding:
+    """How a card describes an input, or an output of ``graph``."""
+    if name == "levels":
+        return Binding(name, value.dtype.name, value.shape)
+    side = _open_side(name) if graph == "trunk" else "regions"
+    return Binding(name, value.dtype.name, (side, *value.shape[1:]))
