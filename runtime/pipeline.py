@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle import Bundle, Card
 from nuhtc.runtime.candidates import Candidates, trace_tile
+from nuhtc.runtime.damage import Area
 from nuhtc.runtime.detections import Engine
 from nuhtc.runtime.errors import EngineError, SlideReadError
 from nuhtc.runtime.grid import Grid
@@ -89,7 +90,7 @@ def segment_slide(
     Raises
     ------
     SlideReadError
-        When nothing of the slide can be read; single damaged tiles are skipped and counted.
+        When nothing of the slide can be read; single damaged areas are white and listed.
     EngineError
         When the engine fails.
     PipelineError
@@ -140,6 +141,7 @@ def segment_slide(
         tiles_run=int(run.ran.sum()),
         tiles_skipped_px=tuple(_on_slide(grid, key, scale, slide) for key in run.skipped),
         seconds=clock.seconds,
+        damaged_px=run.damaged,
     )
     return nuclei, summary
 
@@ -162,6 +164,7 @@ class _TileRun:
         self._found: list[Candidates] = [Candidates.empty(len(card.classes))]
         self.ran: NDArray[np.bool_] = np.zeros((grid.rows, grid.cols), np.bool_)
         self.skipped: list[tuple[int, int]] = []
+        self.damaged: tuple[Area, ...] = ()
 
     def all(self, keys: list[tuple[int, int]], progress: Progress) -> Candidates:
         """Run the tiles `keys` in batches, in order."""
@@ -180,6 +183,9 @@ class _TileRun:
                     self._run(batch)
                     batch = {}
                     progress(done, len(keys))
+            self.damaged = tuple(sorted(tiles.damaged))
+        for area in self.damaged:
+            LOG.warning("%s: x %d, y %d, %d x %d is damaged: white", self._slide.name, *area)
         if keys and not self.ran.any():
             raise SlideReadError(
                 f"{self._slide.path}: none of its tiles can be read; copy it again from where it "
