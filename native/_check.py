@@ -41,6 +41,22 @@ def checked(
     return np.ascontiguousarray(value)
 
 
+def checked_writable(
+    value: object, name: str, dtype: DTypeLike, shape: tuple[int | None, ...]
+) -> NDArray[Any]:
+    """Return an array that a kernel writes into, after the checks of `checked`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `checked`; and where it is read-only or not C-contiguous: a copy would be lost.
+    """
+    array = checked(value, name, dtype, shape)
+    if array is not value or not array.flags.writeable:
+        raise ValueError(f"{name} must be writable and C-contiguous")
+    return array
+
+
 def checked_offsets(value: object, name: str, total: int) -> NDArray[np.int64]:
     """Return ragged offsets after checking that they rise from 0 to `total`.
 

@@ -36,7 +36,7 @@ A run that was stopped continues where it was when the command is given again.
 
 `nuhtc-run demo` makes a small slide by code and runs it; a file of that name is ./demo.
 
-exit code: 0 done, 1 something failed, 2 wrong usage, 3 done but damaged tiles were skipped
+exit code: 0 done, 1 something failed, 2 wrong usage, 3 done but parts are damaged
 """
 
 

@@ -95,7 +95,7 @@ def _run_one(
         say(summary.as_json().decode())
     else:
         say(summary.as_text(arguments.out))
-    return EXIT_SKIPPED if summary.tiles_skipped_px else EXIT_DONE
+    return EXIT_SKIPPED if summary.tiles_skipped_px or summary.damaged_px else EXIT_DONE
 
 
 def _segment_and_write(

@@ -196,6 +196,7 @@ def _info(store: "Store", *, as_json: bool) -> None:
         "overlap_px": made.grid.overlap,
         "settings": dict(made.settings),
         "tiles": {"run": int(store.ran.sum()), "skipped": len(store.skipped)},
+        "damaged_areas": len(set(store.damaged)),
         "parts": len(store.entries),
         "candidates": store.candidates,
         "bytes": sum(entry.size for entry in store.entries),
@@ -215,7 +216,8 @@ def _info(store: "Store", *, as_json: bool) -> None:
         f"{made.settings.get('score', 0.0):g}"
     )
     say(
-        f"  {int(store.ran.sum()):,} tiles run, {len(store.skipped):,} skipped; "
+        f"  {int(store.ran.sum()):,} tiles run, {len(store.skipped):,} skipped, "
+        f"{len(set(store.damaged)):,} damaged areas; "
         f"{store.candidates:,} candidates in {len(store.entries):,} parts, {facts['bytes']:,} bytes"
     )
 

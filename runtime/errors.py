@@ -16,7 +16,8 @@
 
 A message is one line for people: what went wrong, where, and what to do. The command line
 prints it as it is and leaves with the error's `exit_code`; nothing here carries a traceback
-to a user. A run that finished with skipped tiles is no error: it leaves with `EXIT_SKIPPED`.
+to a user. A run that finished around damage, with white areas or skipped tiles, is no error:
+it leaves with `EXIT_SKIPPED`.
 """
 
 from typing import Final
@@ -48,7 +49,20 @@ class ResolutionError(SlideError):
 
 
 class SlideReadError(SlideError):
-    """One region of an open slide cannot be read; the rest of the slide may be fine."""
+    """One region of an open slide cannot be read; the rest of the slide may be fine.
+
+    Parameters
+    ----------
+    message
+        What went wrong, where, and what to do.
+    cell
+        (width, height) in the level's pixels of what is readable or damaged as one, such as
+        the file's tiles; they lie side by side from the level's corner. None if unknown.
+    """
+
+    def __init__(self, message: str, cell: tuple[int, int] | None = None) -> None:
+        super().__init__(message)
+        self.cell = cell
 
 
 class BundleError(NuhtcError):

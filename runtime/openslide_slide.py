@@ -1,18 +1,25 @@
-"""Whole-slide files, read through OpenSlide."""
+"""Whole-slide files: opened by OpenSlide, read through it or, where that is equal, directly."""
 
+import ctypes
+import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import openslide
 from numpy.typing import NDArray
-from PIL import Image
+from openslide import lowlevel
 
+from nuhtc.native.tiler import read_region
+from nuhtc.runtime.direct import DirectReader, TiledLevel, tiled_levels
 from nuhtc.runtime.errors import SlideError, SlideReadError
 from nuhtc.runtime.picture import file_digest
 from nuhtc.runtime.resample import thumbnail
 from nuhtc.runtime.resolution import slide_mpp
+
+LOG = logging.getLogger(__name__)
 
 CACHE_BYTES: Final = 256 << 20
 """Decoded tiles kept by OpenSlide: one row of our tiles across a large slide, so that the rows'
@@ -25,12 +32,18 @@ FIXED_BLOCK: Final = 512
 class OpenSlideSlide:
     """A slide that OpenSlide opens; it may be read from several threads at once.
 
+    Levels made of plain JPEG or JPEG 2000 tiles are decoded directly (`nuhtc.runtime.direct`)
+    after some of their tiles were found equal to OpenSlide's; everything else is read through
+    OpenSlide.
+
     Parameters
     ----------
     path
         The slide's file.
     mpp
         What the user said, um/px; None to use the metadata.
+    direct
+        False to read everything through OpenSlide.
 
     Raises
     ------
@@ -40,22 +53,34 @@ class OpenSlideSlide:
         Its um/px is unknown or impossible.
     """
 
-    def __init__(self, path: Path, mpp: float | None) -> None:
+    def __init__(self, path: Path, mpp: float | None, *, direct: bool = True) -> None:
         self.path = path
         self.name = path.stem
         self._lock = threading.Lock()
-        self._handle = _open(path)
+        self._scratch = threading.local()
+        handle = _open(path)
         try:
-            self.mpp = slide_mpp(self._handle.properties, str(path), mpp)
+            self.mpp = slide_mpp(handle.properties, str(path), mpp)
         except SlideError:
-            self._handle.close()
+            handle.close()
             raise
-        self.width, self.height = self._handle.dimensions
-        self._stated = tuple(self._handle.level_downsamples)
+        self.width, self.height = handle.dimensions
+        self._stated = tuple(handle.level_downsamples)
         self.downsamples = tuple(
-            _true_downsample(self._handle.dimensions, size, stated)
-            for size, stated in zip(self._handle.level_dimensions, self._stated, strict=True)
+            _true_downsample(handle.dimensions, size, stated)
+            for size, stated in zip(handle.level_dimensions, self._stated, strict=True)
         )
+        self._cells = tuple(_cell(handle, level) for level in range(handle.level_count))
+        # None once closed: whoever reads then holds a reference of his own until he is done.
+        self._handle: openslide.OpenSlide | None = handle
+        self._reader: DirectReader | None = None
+        self._untried: dict[int, TiledLevel] = {}
+        self._tiled: dict[int, TiledLevel] = {}
+        if direct:
+            vendor = handle.properties["openslide.vendor"]
+            self._untried = tiled_levels(path, vendor, tuple(handle.level_dimensions))
+            if self._untried:
+                self._reader = DirectReader(path)
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> NDArray[np.uint8]:
         """Read RGB (height, width, 3); x and y in the level's pixels; white outside.
@@ -64,7 +89,65 @@ class OpenSlideSlide:
         ------
         SlideReadError
             The region is damaged.
+        SlideError
+            The slide was closed.
         """
+        if level in self._untried:
+            self._try_level(level)
+        tiled, reader = self._tiled.get(level), self._reader
+        if tiled is None or reader is None:
+            return self._through_openslide(level, x, y, width, height)
+        return reader.read(tiled, x, y, width, height, self._rescue(level))
+
+    def thumbnail(self, max_side: int) -> NDArray[np.uint8]:
+        """Give the whole slide as RGB whose longer side is at most `max_side` pixels."""
+        return thumbnail(self, max_side)
+
+    def digest(self) -> str:
+        """Give "sha256:..." of the file's bytes (of the named file, where a slide has many)."""
+        return file_digest(self.path)
+
+    def close(self) -> None:
+        """Close the file, when the last reading thread is done; reading is an error from now on."""
+        with self._lock:
+            self._handle = self._reader = None
+
+    def _rescue(self, level: int) -> Callable[[int, int, int, int], NDArray[np.uint8]]:
+        """Return a reader of a level's regions through OpenSlide."""
+
+        def read(x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+            return self._through_openslide(level, x, y, width, height)
+
+        return read
+
+    def _try_level(self, level: int) -> None:
+        """Decide, once, whether a level is decoded directly."""
+        with self._lock:
+            tiled, reader = self._untried.get(level), self._reader
+        if tiled is None or reader is None:
+            return
+        even = self._stated[level].is_integer()
+
+        def exact(x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+            # From the corner, OpenSlide does not interpolate even on an uneven level.
+            if even:
+                return self._region(x, y, level, width, height)
+            return self._region(0, 0, level, x + width, y + height)[y:, x:]
+
+        doubt = reader.doubt(tiled, exact, near_corner=not even)
+        with self._lock:
+            if self._untried.pop(level, None) is None:
+                return
+            if doubt is None:
+                self._tiled[level] = tiled
+        if doubt is None:
+            LOG.debug("%s: level %d is decoded directly", self.path, level)
+        else:
+            LOG.info("%s: level %d is read through OpenSlide: %s", self.path, level, doubt)
+
+    def _through_openslide(
+        self, level: int, x: int, y: int, width: int, height: int
+    ) -> NDArray[np.uint8]:
         if self._stated[level].is_integer():
             return self._region(x, y, level, width, height)
         # OpenSlide takes whole level-0 coordinates. On a level whose downsample is no whole
@@ -82,48 +165,47 @@ class OpenSlideSlide:
                 )
         return out[y - top : y - top + height, x - left : x - left + width]
 
-    def thumbnail(self, max_side: int) -> NDArray[np.uint8]:
-        """Give the whole slide as RGB whose longer side is at most `max_side` pixels."""
-        return thumbnail(self, max_side)
-
-    def digest(self) -> str:
-        """Give "sha256:..." of the file's bytes (of the named file, where a slide has many)."""
-        return file_digest(self.path)
-
-    def close(self) -> None:
-        """Close the file; reading is an error from then on."""
-        with self._lock:
-            self._handle.close()
-
     def _region(self, x: int, y: int, level: int, width: int, height: int) -> NDArray[np.uint8]:
-        place = (round(x * self._stated[level]), round(y * self._stated[level]))
         handle = self._handle
-        try:
-            return _on_white(handle.read_region(place, level, (width, height)))
-        except openslide.OpenSlideError:
-            return self._region_alone(handle, place, level, (width, height))
-
-    def _region_alone(
-        self, broken: openslide.OpenSlide, place: tuple[int, int], level: int, size: tuple[int, int]
-    ) -> NDArray[np.uint8]:
-        """Read again through a handle of one's own.
-
-        A handle that met one damaged region fails for ever and for every thread. So it is
-        replaced, and whoever failed reads once more alone: only a region that is damaged itself
-        fails then, whatever the other threads met.
-        """
+        if handle is None:
+            raise SlideError(f"{self.path}: was closed and cannot be read any more; open it again")
+        place = (round(x * self._stated[level]), round(y * self._stated[level]))
+        out = np.empty((height, width, 3), np.uint8)
+        if self._fill(handle, place, level, out):
+            return out
+        # A handle that met one damaged region fails for ever and for every thread. So it is
+        # replaced, and whoever failed reads once more alone: only a region that is damaged itself
+        # fails then, whatever the other threads met.
         try:
             with self._lock:
-                if self._handle is broken:
+                if self._handle is handle:
                     self._handle = _open(self.path)
             with openslide.OpenSlide(self.path) as alone:
-                return _on_white(alone.read_region(place, level, size))
+                if self._fill(alone, place, level, out):
+                    return out
+                reason = _one_line(lowlevel.get_error(alone._osr))
         except (openslide.OpenSlideError, SlideError) as error:
-            x, y = place
-            raise SlideReadError(
-                f"{self.path}: the slide is damaged around x {x}, y {y} (level {level}): "
-                f"{_one_line(error)}; copy it again from where it came"
-            ) from error
+            reason = _one_line(str(error))
+        raise SlideReadError(
+            f"{self.path}: the slide is damaged around x {place[0]}, y {place[1]} (level {level}): "
+            f"{reason}; copy it again from where it came",
+            self._cells[level],
+        )
+
+    def _fill(
+        self,
+        handle: openslide.OpenSlide,
+        place: tuple[int, int],
+        level: int,
+        out: NDArray[np.uint8],
+    ) -> bool:
+        """Read a region into `out`; False where it, or the handle, is broken."""
+        pixels = out.shape[0] * out.shape[1]
+        scratch = getattr(self._scratch, "words", None)
+        if scratch is None or len(scratch) < pixels:
+            scratch = self._scratch.words = np.empty(pixels, np.uint32)
+        address = handle._osr._as_parameter_.value or 0
+        return read_region(LIBRARY, address, place, level, out, scratch)
 
 
 def _open(path: Path) -> openslide.OpenSlide:
@@ -135,7 +217,7 @@ def _open(path: Path) -> openslide.OpenSlide:
             "region as a PNG"
         ) from error
     except openslide.OpenSlideError as error:
-        reason = _one_line(error).replace(f"Reading {path}: ", "")
+        reason = _one_line(str(error)).replace(f"Reading {path}: ", "")
         raise SlideError(
             f"{path}: the slide cannot be opened ({reason}): it is damaged or of a variant that "
             "OpenSlide does not support; copy it again, or convert it to a pyramidal TIFF"
@@ -157,15 +239,25 @@ def _true_downsample(base: tuple[int, int], size: tuple[int, int], stated: float
     return float(whole) if fits else stated
 
 
-def _on_white(image: Image.Image) -> NDArray[np.uint8]:
-    """Lay RGBA on white: OpenSlide leaves transparent what was never scanned."""
-    alpha = image.getchannel("A")
-    if alpha.getextrema() == (255, 255):
-        return np.asarray(image.convert("RGB"))
-    white = Image.new("RGB", image.size, (255, 255, 255))
-    white.paste(image, mask=alpha)
-    return np.asarray(white)
+def _cell(handle: openslide.OpenSlide, level: int) -> tuple[int, int] | None:
+    """Return the size of a level's parts that are damaged as one, if it is known."""
+    if not handle.level_downsamples[level].is_integer():
+        return FIXED_BLOCK, FIXED_BLOCK
+    names = (f"openslide.level[{level}].tile-{side}" for side in ("width", "height"))
+    sides = [int(handle.properties.get(name, 0)) for name in names]
+    return (sides[0], sides[1]) if all(sides) else None
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _address(function: Any) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+LIBRARY: Final = (
+    _address(lowlevel._lib.openslide_read_region),
+    _address(lowlevel._lib.openslide_get_error),
+)
+"""Where the functions lie that the kernel calls, in the library that openslide-python loaded."""
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())

@@ -168,7 +168,7 @@ def write_outputs(
 
     spent = time.perf_counter() - start - (clock.seconds["stitch"] - stitching)
     clock.seconds["write"] += spent
-    summary = summarize(store.manifest, settings, store.skipped, tally, clock)
+    summary = summarize(store.manifest, settings, store.skipped, store.damaged, tally, clock)
     summary = replace(summary, outputs=tuple(map(printable, written)))
     write_summary(folder / f"{slide.name}.summary.json", summary)
     return summary

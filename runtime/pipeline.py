@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle import Bundle
 from nuhtc.runtime.candidates import Candidates
+from nuhtc.runtime.damage import Area
 from nuhtc.runtime.detections import Engine
 from nuhtc.runtime.errors import SlideReadError
 from nuhtc.runtime.grid import Grid
@@ -93,7 +94,7 @@ def segment_slide(
     Raises
     ------
     SlideReadError
-        When nothing of the slide can be read; single damaged tiles are skipped and counted.
+        When nothing of the slide can be read; single damaged areas are white and listed.
     EngineError
         When the engine fails.
     PipelineError
@@ -111,7 +112,7 @@ def segment_slide(
         nuclei = Nuclei.concatenate([empty, *iter_nuclei(kept.candidates, manifest, ran, view)])
     tally = Tally(manifest.classes)
     tally.add(nuclei)
-    return nuclei, summarize(manifest, settings, kept.skipped, tally, clock)
+    return nuclei, summarize(manifest, settings, kept.skipped, kept.damaged, tally, clock)
 
 
 def segment_to_store(
@@ -215,10 +216,14 @@ def summarize(
     manifest: Manifest,
     settings: RunSettings,
     skipped: NDArray[np.int64],
+    damaged: Sequence[Area],
     tally: Tally,
     clock: Clock,
 ) -> Summary:
     """Return the summary of a run whose nuclei were counted by `tally`.
+
+    `skipped` are the tiles of which nothing could be read, `damaged` the areas, in level-0
+    pixels, that were taken as white.
 
     Raises
     ------
@@ -240,6 +245,7 @@ def summarize(
         tiles_run=len(manifest.tiles) - len(skipped),
         tiles_skipped_px=tuple((x, y, w, h) for x, y, w, h in boxes.tolist()),
         seconds=clock.seconds,
+        damaged_px=tuple(sorted(set(damaged))),
     )
 
 
@@ -263,6 +269,7 @@ class _Kept:
 
     def __init__(self) -> None:
         self.candidates: list[Candidates] = []
+        self.damaged: list[Area] = []
         self._skipped: list[int] = []
 
     @property
@@ -273,6 +280,9 @@ class _Kept:
     def skipped(self) -> NDArray[np.int64]:
         return np.array(self._skipped, np.int64)
 
-    def append(self, candidates: Candidates, skipped: Sequence[int]) -> None:
+    def append(
+        self, candidates: Candidates, skipped: Sequence[int], damaged: Sequence[Area]
+    ) -> None:
         self.candidates.append(candidates)
         self._skipped.extend(skipped)
+        self.damaged.extend(damaged)

@@ -4,6 +4,7 @@ Keys of the JSON, sorted; all but those that begin with `seconds` are equal in t
 
 ============================ ======================================================================
 bundle                       `name`, `digest` and `model_mpp` (um per pixel) of the network
+damaged_px                   x, y, width, height of each damaged area, taken as white, in level 0
 engine                       what the network ran on
 engine_reason                why that was taken: `named`, or the rule and what does not work here
 nuclei                       how many, each counted once
@@ -18,7 +19,7 @@ seconds_per_mm2              the total, per square millimetre of tissue; null wi
 seconds_per_tile             the total, per tile; null without tiles
 settings                     the options as resolved, units in their names
 slide                        `file`, `digest`, `width_px`, `height_px`, `mpp` of level 0
-tiles                        how many tiles hold tissue: `run` and `skipped` (damaged)
+tiles                        how many tiles hold tissue: `run` and `skipped` (all damaged)
 tiles_skipped_px             x, y, width, height of each skipped tile in level-0 pixels
 tissue_mm2                   area of the tissue
 versions                     of this program and of what it stands on
@@ -97,9 +98,11 @@ class Summary:
     tiles_run
         Tiles that went through the network.
     tiles_skipped_px
-        x, y, width, height of the damaged tiles in level-0 pixels.
+        x, y, width, height in level-0 pixels of the tiles of which nothing could be read.
     seconds
         By stage.
+    damaged_px
+        x, y, width, height in level-0 pixels of the damaged areas that were taken as white.
     outputs
         Names of the files beside the summary.
     """
@@ -117,6 +120,7 @@ class Summary:
     outputs: tuple[str, ...] = field(default=())
     precision: str = "fp32"
     engine_reason: str = "named"
+    damaged_px: tuple[tuple[int, int, int, int], ...] = field(default=())
 
     @property
     def nuclei(self) -> int:
@@ -144,6 +148,7 @@ class Summary:
         seconds = {stage: self.seconds.get(stage, 0.0) for stage in STAGES}
         return {
             "bundle": vars(self.bundle),
+            "damaged_px": [list(area) for area in self.damaged_px],
             "engine": self.engine,
             "engine_reason": self.engine_reason,
             "nuclei": self.nuclei,
@@ -184,6 +189,8 @@ class Summary:
         pace = self.seconds_per_mm2
         paced = f" ({pace:.1f} s/mm2)" if pace is not None else ""
         lines.append(f"  {self.total_seconds:.1f} s{paced}: {stages}")
+        if self.damaged_px:
+            lines.append(f"  {len(self.damaged_px)} areas are damaged and were taken as white")
         if self.tiles_skipped_px:
             total = self.tiles_run + len(self.tiles_skipped_px)
             lines.append(f"  {len(self.tiles_skipped_px)} of {total} tiles skipped: damaged")

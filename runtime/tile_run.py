@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle import Card
 from nuhtc.runtime.candidates import Candidates, trace_tile
+from nuhtc.runtime.damage import Area
 from nuhtc.runtime.detections import Engine
 from nuhtc.runtime.errors import EngineError, SlideReadError
 from nuhtc.runtime.grid import Grid
@@ -37,8 +38,10 @@ class Parts(Protocol):
     def done(self) -> int:
         """How many parts are there already."""
 
-    def append(self, candidates: Candidates, skipped: Sequence[int]) -> None:
-        """Add the next part and the tiles of it that could not be read."""
+    def append(
+        self, candidates: Candidates, skipped: Sequence[int], damaged: Sequence[Area]
+    ) -> None:
+        """Add the next part, the tiles of it that could not be read, and its damaged areas."""
 
 
 def run_tiles(
@@ -78,8 +81,11 @@ def run_tiles(
                 one.run()
                 told(done, total)
             if last:
+                damaged = sorted(tiles.take_damaged())
+                for area in damaged:
+                    LOG.warning("%s: x %d, y %d, %d x %d is damaged: white", slide.name, *area)
                 with clock.stage("write"):
-                    parts.append(Candidates.concatenate(one.found), one.skipped)
+                    parts.append(Candidates.concatenate(one.found), one.skipped, damaged)
                 one = _Part(engine, card, settings, grid, clock)
 
 

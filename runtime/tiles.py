@@ -1,69 +1,115 @@
-"""Tiles of a slide at the model's resolution, one at a time or read ahead by threads."""
+"""Tiles of a slide at the model's resolution, read in blocks of neighbours by threads."""
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nuhtc.runtime.damage import Area, read_around_damage
+from nuhtc.runtime.errors import SlideReadError
 from nuhtc.runtime.grid import Grid
-from nuhtc.runtime.resample import best_level, resample
+from nuhtc.runtime.resample import best_level, resample_pixels, source_area
 from nuhtc.runtime.slide import Slide
 
-AHEAD = 4
-"""Tiles read ahead per thread: enough to bridge a slow region, little enough to stay small."""
+AHEAD: Final = 2
+"""Blocks in work or read ahead per thread: one is read while another waits to be used."""
+
+BLOCK_PX: Final = 2 << 20
+"""Slide pixels read at once for a block, about: eight tiles of 512, and few megabytes."""
 
 
-def read_tile(slide: Slide, grid: Grid, row: int, col: int, model_mpp: float) -> NDArray[np.uint8]:
-    """Read one tile, resampled to the model's um/px.
+@dataclass(frozen=True)
+class Block:
+    """Neighbouring tiles of one row, read together.
 
-    A pixel depends on its place on the slide only, never on the tile it is read with: two
+    Attributes
+    ----------
+    tiles
+        RGB (n, tile, tile, 3); white where the slide is damaged.
+    damaged
+        For each tile, the damaged areas that it touches, in level-0 pixels.
+    lost
+        For each tile, whether nothing of it on the slide can be read.
+    reason
+        What was wrong first, "" where nothing was.
+    """
+
+    tiles: NDArray[np.uint8]
+    damaged: tuple[tuple[Area, ...], ...]
+    lost: tuple[bool, ...]
+    reason: str
+
+
+def read_block(slide: Slide, grid: Grid, row: int, cols: range, model_mpp: float) -> Block:
+    """Read neighbouring tiles of one row, resampled to the model's um/px.
+
+    A pixel depends on its place on the slide only, never on the block it is read with: two
     tiles are equal where they overlap.
 
     Parameters
     ----------
     slide
-        Where to read; what lies outside it is white.
+        Where to read; what lies outside it, or is damaged, is white.
     grid
         The tiles.
-    row, col
-        The tile.
+    row, cols
+        The tiles' row, and their adjacent columns.
     model_mpp
         um/px of the grid's pixels.
-
-    Returns
-    -------
-    NDArray[np.uint8]
-        RGB (tile, tile, 3).
-
-    Raises
-    ------
-    SlideReadError
-        The slide is damaged there.
     """
-    ratio = model_mpp / slide.mpp
-    level = best_level(slide.downsamples, ratio)
-    scale = ratio / slide.downsamples[level]
-    origin, size = grid.origin(row, col), (grid.tile, grid.tile)
-    return np.ascontiguousarray(resample(slide, level, (scale, scale), origin, size))
+    wanted = model_mpp / slide.mpp
+    level = best_level(slide.downsamples, wanted)
+    downsample = slide.downsamples[level]
+    ratio = (wanted / downsample, wanted / downsample)
+    x, y = grid.origin(row, cols[0])
+    area = (x, y, (len(cols) - 1) * grid.stride + grid.tile, grid.tile)
+    source = source_area(ratio, area)
+    region = read_around_damage(slide, source, level)
+    pixels = resample_pixels(region.pixels, source, ratio, area)
+    tiles = np.empty((len(cols), grid.tile, grid.tile, 3), np.uint8)
+    for index, tile in enumerate(tiles):
+        tile[...] = pixels[:, index * grid.stride :][:, : grid.tile]
+    sources = [source_area(ratio, (*grid.origin(row, col), grid.tile, grid.tile)) for col in cols]
+    return Block(
+        tiles,
+        tuple(
+            tuple(_on_level_0(cell, downsample, slide) for cell in region.damaged_in(one))
+            for one in sources
+        ),
+        tuple(region.lost(one) for one in sources),
+        region.reason,
+    )
+
+
+def _on_level_0(cell: Area, downsample: float, slide: Slide) -> Area:
+    """Return a cell of a level as the level-0 pixels it touches."""
+    x, y = math.floor(cell[0] * downsample), math.floor(cell[1] * downsample)
+    right = min(slide.width, math.ceil((cell[0] + cell[2]) * downsample))
+    bottom = min(slide.height, math.ceil((cell[1] + cell[3]) * downsample))
+    return x, y, right - x, bottom - y
 
 
 class TileIterator:
     """Iterate over tiles as ``(row, col, tile)``, in order, while threads read ahead.
 
-    An exception met while reading a tile is raised by ``next`` at that tile's turn, and the
-    iteration may go on afterwards: so a caller that wants to skip damaged tiles calls ``next``
-    itself and knows from its own list of keys which one failed. A ``for`` loop ends at the
-    first exception, as usual. Leave it through ``close`` or a ``with`` block.
+    Damaged parts of a tile are white, and told by `take_damaged`. A tile of which nothing can be
+    read, or any other exception met while reading it, is raised by ``next`` at that tile's turn,
+    and the iteration may go on afterwards: so a caller that wants to skip lost tiles calls
+    ``next`` itself and knows from its own list of keys which one failed. A ``for`` loop ends at
+    the first exception, as usual. Leave it through ``close`` or a ``with`` block.
 
     Parameters
     ----------
     slide, grid, model_mpp
-        As for `read_tile`.
+        As for `read_block`.
     keys
-        The (row, col) of the tiles wanted.
+        The (row, col) of the tiles wanted; neighbours that follow each other are read at once.
     threads
         Number of reading threads, at least 1.
     """
@@ -79,10 +125,23 @@ class TileIterator:
         if threads < 1:
             raise ValueError(f"threads must be at least 1, not {threads}")
         self._slide, self._grid, self._mpp = slide, grid, model_mpp
-        self._keys = iter(keys)
+        wanted = model_mpp / slide.mpp
+        scale = wanted / slide.downsamples[best_level(slide.downsamples, wanted)]
+        most = max(1, int(BLOCK_PX / (grid.tile * scale) ** 2))
+        self._runs = _runs(keys, most)
         self._ahead = threads * AHEAD
-        self._pending: deque[tuple[int, int, Future[NDArray[np.uint8]]]] = deque()
+        self._pending: deque[tuple[int, range, Future[Block]]] = deque()
+        self._done = 0
+        self._damaged: dict[Area, None] = {}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="nuhtc-tiles")
+
+    def take_damaged(self) -> tuple[Area, ...]:
+        """Return the damaged areas of the tiles given since the last call, each once.
+
+        They are x, y, width, height in level-0 pixels, and depend on those tiles alone.
+        """
+        damaged, self._damaged = tuple(self._damaged), {}
+        return damaged
 
     def __iter__(self) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
         return self
@@ -92,10 +151,17 @@ class TileIterator:
         if not self._pending:
             self.close()
             raise StopIteration
-        row, col, future = self._pending.popleft()
-        tile = future.result()
+        row, cols, future = self._pending[0]
+        index, self._done = self._done, self._done + 1
+        if self._done == len(cols):
+            self._pending.popleft()
+            self._done = 0
+        block = future.result()
         self._fill()
-        return row, col, tile
+        self._damaged.update(dict.fromkeys(block.damaged[index]))
+        if block.lost[index]:
+            raise SlideReadError(block.reason)
+        return row, cols[index], block.tiles[index]
 
     def __enter__(self) -> "TileIterator":
         return self
@@ -110,17 +176,17 @@ class TileIterator:
 
     def close(self) -> None:
         """Drop what was not asked for yet and wait for the threads to end."""
-        self._keys = iter(())
+        self._runs = iter(())
         self._pending.clear()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _fill(self) -> None:
         while len(self._pending) < self._ahead:
-            key = next(self._keys, None)
-            if key is None:
+            run = next(self._runs, None)
+            if run is None:
                 return
-            future = self._pool.submit(read_tile, self._slide, self._grid, *key, self._mpp)
-            self._pending.append((*key, future))
+            future = self._pool.submit(read_block, self._slide, self._grid, *run, self._mpp)
+            self._pending.append((*run, future))
 
 
 def iter_tiles(
@@ -128,3 +194,17 @@ def iter_tiles(
 ) -> TileIterator:
     """Read tiles ahead in `threads` threads and give them in order; see `TileIterator`."""
     return TileIterator(slide, grid, keys, model_mpp, threads)
+
+
+def _runs(keys: Iterable[tuple[int, int]], most: int) -> Iterator[tuple[int, range]]:
+    """Join keys that follow each other in a row to runs of at most `most`: row, columns."""
+    row, cols = 0, range(0)
+    for key in keys:
+        if cols and key == (row, cols.stop) and len(cols) < most:
+            cols = range(cols.start, cols.stop + 1)
+            continue
+        if cols:
+            yield row, cols
+        row, cols = key[0], range(key[1], key[1] + 1)
+    if cols:
+        yield row, cols

@@ -11,6 +11,7 @@ from typing import Final
 
 import orjson
 
+from nuhtc.runtime.damage import Area
 from nuhtc.runtime.errors import StoreError
 
 LEDGER: Final = "ledger.jsonl"
@@ -30,6 +31,8 @@ class Entry:
         How many it holds.
     skipped
         Its tiles that could not be read, row * columns + column.
+    damaged
+        Areas of its other tiles that were taken as white: x, y, width, height in level-0 pixels.
     """
 
     part: int
@@ -37,6 +40,7 @@ class Entry:
     sha256: str
     candidates: int
     skipped: tuple[int, ...]
+    damaged: tuple[Area, ...]
 
     @property
     def name(self) -> str:
@@ -80,6 +84,7 @@ def _parse(line: bytes) -> Entry | None:
         return None
     try:
         fields = orjson.loads(text)
-        return Entry(**{**fields, "skipped": tuple(fields["skipped"])})
+        damaged = tuple((x, y, width, height) for x, y, width, height in fields["damaged"])
+        return Entry(**{**fields, "skipped": tuple(fields["skipped"]), "damaged": damaged})
     except (ValueError, TypeError, KeyError):
         return None

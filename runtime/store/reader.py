@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.candidates import Candidates
+from nuhtc.runtime.damage import Area
 from nuhtc.runtime.errors import StoreError
 from nuhtc.runtime.store.ledger import Entry, read_ledger
 from nuhtc.runtime.store.manifest import Manifest, read_manifest
@@ -39,6 +40,11 @@ class Store:
     def skipped(self) -> NDArray[np.int64]:
         """The tiles that could not be read, row * columns + column, ascending."""
         return np.array([tile for entry in self.entries for tile in entry.skipped], np.int64)
+
+    @property
+    def damaged(self) -> list[Area]:
+        """The areas that were taken as white: x, y, width, height in level-0 pixels."""
+        return [area for entry in self.entries for area in entry.damaged]
 
     @property
     def ran(self) -> NDArray[np.bool_]:

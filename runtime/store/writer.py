@@ -12,6 +12,7 @@ from typing import Final
 
 from nuhtc.runtime.atomic import explain
 from nuhtc.runtime.candidates import Candidates
+from nuhtc.runtime.damage import Area
 from nuhtc.runtime.errors import OutputError, StoreError
 from nuhtc.runtime.store.ledger import LEDGER, Entry, read_ledger
 from nuhtc.runtime.store.manifest import MANIFEST, Manifest, read_manifest, write_manifest
@@ -63,8 +64,10 @@ class StoreWriter:
         """How many parts are finished."""
         return len(self.entries)
 
-    def append(self, candidates: Candidates, skipped: Sequence[int]) -> None:
-        """Add the next part: what its tiles answered, and which of them could not be read.
+    def append(
+        self, candidates: Candidates, skipped: Sequence[int], damaged: Sequence[Area] = ()
+    ) -> None:
+        """Add the next part: what its tiles answered, and what of them could not be read.
 
         Raises
         ------
@@ -78,6 +81,7 @@ class StoreWriter:
             sha256=hashlib.sha256(data).hexdigest(),
             candidates=len(candidates),
             skipped=tuple(skipped),
+            damaged=tuple(damaged),
         )
         try:
             part = os.open(self.folder / entry.name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)

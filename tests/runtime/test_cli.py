@@ -236,23 +236,22 @@ def test_a_folder_without_slides_fails(oracle, tmp_path, capsys) -> None:
     assert "no slide or picture" in capsys.readouterr().err
 
 
-def test_skipped_tiles_have_their_own_exit_code(
-    oracle, picture, tmp_path, monkeypatch, capsys
-) -> None:
+def test_damage_has_its_own_exit_code(oracle, picture, tmp_path, monkeypatch, capsys) -> None:
     from nuhtc.runtime.picture import ArraySlide
 
     read = ArraySlide.read
 
     def damaged(self, x, y, level, width, height):
-        if x <= 5 < x + width and y <= 5 < y + height and width < 240:
+        if x <= 5 < x + width and y <= 5 < y + height:
             raise SlideReadError("damaged around x 5, y 5")
         return read(self, x, y, level, width, height)
 
     monkeypatch.setattr(ArraySlide, "read", damaged)
     assert run(picture(), "--out", tmp_path / "out") == 3
     summary = json.loads((tmp_path / "out" / "a.summary.json").read_text())
-    assert summary["tiles"]["skipped"] == 1
-    assert "skipped" in capsys.readouterr().out
+    assert summary["damaged_px"] == [[0, 0, 64, 64]]
+    assert summary["tiles"]["skipped"] == 0
+    assert "1 areas are damaged" in capsys.readouterr().out
     # A slide that failed altogether says more.
     assert run(picture(), tmp_path / "none.svs", "--out", tmp_path / "out") == 1
 
