@@ -182,6 +182,11 @@ def _parser() -> argparse.ArgumentParser:
         f"{','.join(DEFAULT_FORMATS)})",
     )
     add_output_options(parser)
+    add(
+        "--coco-images",
+        action="store_true",
+        help="with the format coco, write each tile's picture too",
+    )
     add("--fresh", action="store_true", help="replace an earlier run's store instead of using it")
     add("--bundle", type=Path, metavar="DIR", help="the model (default: the one in the package)")
     add(

@@ -110,7 +110,12 @@ def _segment_and_write(
     from nuhtc.runtime.slide import open_slide
     from nuhtc.runtime.store.writer import SUFFIX, remove_store
 
-    wanted = Wanted(arguments.format, arguments.centroids, arguments.max_objects_per_file)
+    wanted = Wanted(
+        arguments.format,
+        arguments.centroids,
+        arguments.max_objects_per_file,
+        arguments.coco_images,
+    )
     slide = open_slide(file, mpp=arguments.mpp, picture_mpp=bundle.card.mpp)
     folder = arguments.out / (slide.name + SUFFIX)
     try:

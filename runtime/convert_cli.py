@@ -73,13 +73,15 @@ def _run(arguments: argparse.Namespace) -> None:
         if not (arguments.info or arguments.verify):
             view = _view(arguments, store)
             prepare_folder(out)
-            _convert_store(store, view, wanted, out)
+            _convert_store(store, view, wanted, out, arguments.coco_images)
         return
     prepare_folder(out)
     _convert_file(arguments, wanted, out)
 
 
-def _convert_store(store: "Store", view: "View", wanted: "Wanted", out: Path) -> None:
+def _convert_store(
+    store: "Store", view: "View", wanted: "Wanted", out: Path, pictured: Path | None
+) -> None:
     from nuhtc.runtime.outputs import target_of, write_formats
     from nuhtc.runtime.summary import Tally
     from nuhtc.runtime.view import iter_nuclei
@@ -89,6 +91,15 @@ def _convert_store(store: "Store", view: "View", wanted: "Wanted", out: Path) ->
     chunks = iter_nuclei(store.parts(), store.manifest, store.ran, view)
     files = write_formats(target, tally.counting(chunks), wanted)
     _report(tally, files)
+    if pictured is not None and "coco" in wanted.formats:
+        from nuhtc.runtime.slide import open_slide
+        from nuhtc.runtime.writers.coco_images import write_tile_images
+
+        slide = open_slide(pictured, mpp=target.slide.mpp)
+        try:
+            say(f"  {write_tile_images(target, slide):,} pictures of tiles")
+        finally:
+            slide.close()
 
 
 def _convert_file(arguments: argparse.Namespace, wanted: "Wanted", out: Path) -> None:
@@ -268,6 +279,9 @@ def _parser() -> argparse.ArgumentParser:
         default=0.0,
         metavar="PX",
         help="let outlines move by so many level-0 pixels to have fewer points (default: exact)",
+    )
+    add(
+        "--coco-images", type=Path, metavar="SLIDE", help="for coco, the tiles' pictures from there"
     )
     add("--mpp", type=float, metavar="UM", help="um per pixel, for a file that does not say it")
     add("--info", action="store_true", help="say what the store holds, and write nothing")

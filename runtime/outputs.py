@@ -16,6 +16,7 @@ from nuhtc.runtime.slide import Slide
 from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.summary import Clock, Summary, Tally, printable, write_summary
 from nuhtc.runtime.view import View, iter_nuclei, tile_boxes
+from nuhtc.runtime.writers.coco_images import write_tile_images
 from nuhtc.runtime.writers.open import open_output
 from nuhtc.runtime.writers.target import Target
 
@@ -32,11 +33,14 @@ class Wanted:
         Also a QuPath file of points.
     most_objects
         Nuclei per QuPath file; None: all in one.
+    coco_images
+        Also the pictures of COCO's tiles.
     """
 
     formats: Sequence[str]
     centroids: bool = False
     most_objects: int | None = None
+    coco_images: bool = False
 
 
 def prepare_folder(folder: Path) -> None:
@@ -160,6 +164,8 @@ def write_outputs(
 
     target = target_of(store, view, folder, slide.name)
     files = write_formats(target, counted(), wanted)
+    if wanted.coco_images and "coco" in wanted.formats:
+        write_tile_images(target, slide)
     written = [store.folder.name, *(file.relative_to(folder).as_posix() for file in files)]
     written.append(slide.name + overlay.SUFFIX)
     overlay.write_overlay(

@@ -141,6 +141,7 @@ def loaded(code: str) -> set[str]:
         "import nuhtc.runtime, nuhtc.runtime.cli",
         "import nuhtc.runtime.pipeline, nuhtc.runtime.outputs",
         "import nuhtc.runtime.engines.open, nuhtc.runtime.engines.onnxruntime",
+        "import nuhtc.runtime.convert_cli, nuhtc.runtime.imports.read",
         "import nuhtc.native.outlines, nuhtc.native.proposals, nuhtc.native.stitch",
     ],
 )
@@ -159,7 +160,14 @@ def test_the_commands_exist() -> None:
         if entry.group == "console_scripts"
     }
     assert set(entries) == set(project["scripts"])
-    for name in ("nuhtc-run", "nuhtc-train", "nuhtc-eval", "nuhtc-prepare", "nuhtc-export"):
+    for name in (
+        "nuhtc-run",
+        "nuhtc-train",
+        "nuhtc-eval",
+        "nuhtc-prepare",
+        "nuhtc-export",
+        "nuhtc-convert",
+    ):
         module = entries[name].module.removeprefix("nuhtc.").replace(".", "/")
         assert (ROOT / f"{module}.py").exists()
     assert callable(entries["nuhtc-run"].load())

@@ -105,7 +105,7 @@ class _Groups:
                     pa.binary(), len(nuclei), [None, pa.py_buffer(offsets), pa.py_buffer(data)]
                 ),
                 pa.StructArray.from_arrays(
-                    [pa.array(side, pa.float32()) for side in (*low, *high)], names=_SIDES
+                    [pa.array(side) for side in (*low, *high)], fields=_sides()
                 ),
                 pa.DictionaryArray.from_arrays(pa.array(nuclei.label.astype(np.int32)), names),
                 pa.array(nuclei.score),
@@ -117,6 +117,10 @@ class _Groups:
             ],
             schema=self._columns,
         )
+
+
+def _sides() -> list[pa.Field]:
+    return [pa.field(side, pa.float32(), nullable=False) for side in _SIDES]
 
 
 def _schema(target: Target) -> pa.Schema:
@@ -137,7 +141,7 @@ def _schema(target: Target) -> pa.Schema:
     }
     fields = [
         pa.field("geometry", pa.binary(), nullable=False),
-        pa.field("bbox", pa.struct([pa.field(side, pa.float32()) for side in _SIDES])),
+        pa.field("bbox", pa.struct(_sides()), nullable=False),
         pa.field("class", pa.dictionary(pa.int32(), pa.string())),
         *(pa.field(name, pa.float32()) for name in ("score", "area_um2")),
         *(pa.field(name, pa.float32()) for name in ("centroid_x", "centroid_y")),

@@ -323,6 +323,31 @@ def test_an_earlier_run_with_other_settings_is_not_mixed_in(
     assert run(path, "--out", tmp_path / "out", "--tile", 64, "--fresh") == 0
 
 
+def test_every_format_and_the_tiles_pictures(oracle, picture, tmp_path, capsys) -> None:
+    path, out = picture(), tmp_path / "out"
+    assert run(path, "--out", out, "--format", "all", "--coco-images", "--centroids") == 0
+    assert names(out) == sorted(
+        [*outputs("a"), "a.centroids.geojson.gz", "a.coco", "a.dsa", "a.parquet"]
+    )
+    document = json.loads((out / "a.coco" / "instances.json").read_text())
+    assert len(document["images"]) == oracle.tiles
+    whole = np.asarray(Image.open(path))
+    for image in document["images"]:
+        pixels = np.asarray(Image.open(out / "a.coco" / image["file_name"]))
+        x, y = image["slide_x"], image["slide_y"]
+        assert pixels.shape == (image["height"], image["width"], 3)
+        assert np.array_equal(pixels, whole[y : y + image["height"], x : x + image["width"]])
+    again = tmp_path / "again"
+    from nuhtc.runtime.convert_cli import main as convert
+
+    argv = [str(out / "a.nuclei"), "--format", "coco", "--out", str(again), "--coco-images"]
+    assert convert([*argv, str(path)]) == 0
+    there = sorted(one.name for one in (again / "a.coco" / "images").iterdir())
+    assert there == names(out / "a.coco" / "images")
+    assert convert([*argv, str(picture("in/b.png", LABELS * 0))]) == 1
+    assert "not the slide" in capsys.readouterr().err
+
+
 def test_a_reader_that_leaves_does_not_stop_the_slides(
     oracle, picture, tmp_path, monkeypatch
 ) -> None:

@@ -106,3 +106,14 @@ def test_contour_serves_a_query_written_for_nuhtc(tmp_path: Path) -> None:
         closed = np.vstack([ring, ring[:1]])
         assert [float(one) for one in x.split(",")] == closed[:, 0].tolist()
         assert [float(one) for one in y.split(",")] == closed[:, 1].tolist()
+
+
+@pytest.mark.conformance
+@pytest.mark.parametrize("count", [0, 1, 50])
+def test_the_geoparquet_validator_finds_nothing(tmp_path: Path, count: int) -> None:
+    validator = pytest.importorskip("geoparquet_validator")
+    (path,) = write("geoparquet", tmp_path, made_nuclei(seed=4).take(np.arange(count)))
+    report = validator.check(str(path))
+    assert not validator.failed(report)
+    passed = {one["id"] for one in report["outcomes"] if one["status"] == "pass"}
+    assert "/conf/core/wkb" in passed

@@ -1,0 +1,45 @@
+"""The pictures that COCO's `images` name: every tile that was run, in level-0 pixels."""
+
+import numpy as np
+from PIL import Image
+
+from nuhtc.runtime.atomic import atomic_path, explain
+from nuhtc.runtime.errors import OutputError, SlideError
+from nuhtc.runtime.slide import Slide
+from nuhtc.runtime.writers.coco import SUFFIX, image_name
+from nuhtc.runtime.writers.target import Target
+
+
+def write_tile_images(target: Target, slide: Slide) -> int:
+    """Write a PNG for every tile into `<stem>.coco/images`, and return how many.
+
+    Parameters
+    ----------
+    target
+        Where, and the tiles.
+    slide
+        The slide that the nuclei are of.
+
+    Raises
+    ------
+    SlideError
+        When it is another slide, or one of its tiles cannot be read.
+    OutputError
+        When a picture cannot be written.
+    """
+    if slide.digest() != target.slide.digest:
+        raise SlideError(
+            f"{slide.path or slide.name}: is not the slide that the store is of "
+            f"({target.slide.file}): give that one"
+        )
+    folder = target.folder / (target.stem + SUFFIX)
+    try:
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+    except OSError as refused:
+        raise OutputError(explain(refused, folder)) from refused
+    for box in target.tile_boxes:
+        x, y, width, height = (int(side) for side in box)
+        picture = Image.fromarray(np.ascontiguousarray(slide.read(x, y, 0, width, height)))
+        with atomic_path(folder / image_name(box)) as partial:
+            picture.save(partial, format="PNG", compress_level=1)
+    return len(target.tile_boxes)
