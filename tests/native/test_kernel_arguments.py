@@ -28,6 +28,7 @@ GOOD: dict[Callable[..., Any], dict[str, Any]] = {
         "opening": 2,
         "min_area": 10,
         "max_fraction": 0.25,
+        "split": 1.5,
     },
     nms: {
         "boxes": np.array([[0, 0, 3, 3], [1, 1, 4, 4]], np.float32),
@@ -111,6 +112,8 @@ def test_another_length_is_refused(kernel: Callable[..., Any], name: str) -> Non
         (watershed_boxes, "opening", -1, ValueError),
         (watershed_boxes, "min_area", -1, ValueError),
         (watershed_boxes, "max_fraction", np.nan, ValueError),
+        (watershed_boxes, "split", np.nan, ValueError),
+        (watershed_boxes, "split", -0.1, ValueError),
         (nms, "iou_threshold", np.nan, ValueError),
         (nms, "iou_threshold", -0.1, ValueError),
         (overlap_areas, "offsets", np.array([1, 4]), ValueError),
