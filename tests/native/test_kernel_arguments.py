@@ -8,7 +8,7 @@ import pytest
 
 from nuhtc.native.outlines import trace_masks
 from nuhtc.native.proposals import nms, watershed_boxes
-from nuhtc.native.stitch import overlap_areas, resolve_borders
+from nuhtc.native.stitch import drop_worse, find_rivals, overlap_areas, resolve_borders
 
 SQUARE = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.int32)
 RINGS: dict[str, Any] = {"coords": SQUARE, "offsets": np.array([0, 4])}
@@ -50,6 +50,8 @@ GOOD: dict[Callable[..., Any], dict[str, Any]] = {
         "share": 0.5,
     },
 }
+GOOD[find_rivals] = GOOD[resolve_borders]
+GOOD[drop_worse] = {"pairs": np.array([[1, 0]], np.int32), "count": 2}
 ARRAYS = [
     (kernel, name)
     for kernel, arguments in GOOD.items()
@@ -122,6 +124,10 @@ def test_another_length_is_refused(kernel: Callable[..., Any], name: str) -> Non
         (overlap_areas, "offsets", np.zeros(0, np.int64), ValueError),
         (resolve_borders, "share", 1.0, ValueError),
         (resolve_borders, "share", np.nan, ValueError),
+        (drop_worse, "pairs", np.array([[0, 2]], np.int32), ValueError),
+        (drop_worse, "pairs", np.array([[-1, 0]], np.int32), ValueError),
+        (drop_worse, "count", -1, ValueError),
+        (drop_worse, "count", 2.0, TypeError),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(
