@@ -135,3 +135,41 @@ def test_a_value_out_of_range_is_refused_by_name(
 ) -> None:
     with pytest.raises(error, match=name):
         kernel(**{**GOOD[kernel], name: value})
+
+
+def answers_of(given: object) -> list[Any]:
+    return list(given) if isinstance(given, tuple) else [given]
+
+
+@pytest.mark.parametrize("kernel, name", ARRAYS)
+def test_any_strides_and_read_only_memory_are_read_as_they_are(
+    kernel: Callable[..., Any], name: str
+) -> None:
+    value = GOOD[kernel][name]
+    spread = np.full(tuple(3 * side for side in value.shape), 1, value.dtype)
+    view = spread[tuple(slice(None, None, 3) for _ in value.shape)]
+    view[...] = value
+    view.flags.writeable = False
+    before = spread.copy()
+    expected = answers_of(kernel(**GOOD[kernel]))
+    for ours, theirs in zip(
+        answers_of(kernel(**{**GOOD[kernel], name: view})), expected, strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs, strict=True)
+    np.testing.assert_array_equal(spread, before)
+
+
+@pytest.mark.parametrize("kernel", GOOD)
+def test_nothing_gives_nothing(kernel: Callable[..., Any]) -> None:
+    nothing = {
+        name: np.zeros((0, *value.shape[1:]), value.dtype) if isinstance(value, np.ndarray) else 1
+        for name, value in GOOD[kernel].items()
+    }
+    scalars = {k: v for k, v in GOOD[kernel].items() if not isinstance(v, np.ndarray)}
+    if "offsets" in nothing:
+        nothing["offsets"] = np.zeros(1, np.int64)
+    if "count" in scalars:
+        scalars["count"] = 0
+    first = answers_of(kernel(**{**nothing, **scalars}))[0]
+    assert len(first) == 0
+    assert first.dtype == answers_of(kernel(**GOOD[kernel]))[0].dtype
