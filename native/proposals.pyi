@@ -12,6 +12,7 @@ def watershed_boxes(
     opening: int = 2,
     min_area: int = 10,
     max_fraction: float = 0.25,
+    split: float = 0.0,
 ) -> NDArray[np.float32]:
     """Box the connected regions of a foreground map, as the published watershed step does.
 
@@ -19,6 +20,10 @@ def watershed_boxes(
     Gaussian (border mirrored about the edge pixels' centres), cut at 0, opened with a 5x5
     square (outside is background) and its holes filled; each 4-connected component of fitting
     area gives a box. NaN counts as background, and so does what the blur spreads it to.
+
+    With `split`, touching nuclei come apart: a watershed of the exact Euclidean distance to the
+    background (up to 255 pixels) has one basin for each maximum whose dynamics, the least
+    descent on a way to a deeper one, reach `split`; each basin is then a component.
 
     Parameters
     ----------
@@ -34,6 +39,8 @@ def watershed_boxes(
         Components of this area or less, in enlarged pixels, are dropped.
     max_fraction
         Components of this share of the picture or more are dropped.
+    split
+        In enlarged pixels; 0 splits nothing, as published.
 
     Returns
     -------

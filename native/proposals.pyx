@@ -1,8 +1,10 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Region proposals: boxes from a foreground map, and non-maximum suppression."""
 
+from libc.string cimport memset
 from native._foreground cimport sweep, threshold_blurred
 from native._runs cimport Run, fill_holes, find_root, scan_rows
+from native._split cimport LEVELS, basin_of, flood, measure_columns, sort_by_depth, square_run
 
 import math
 
@@ -19,36 +21,91 @@ cdef struct Component:
     int y1
 
 
+cdef void add_run(Component* part, int start, int stop, int y) noexcept nogil:
+    """Count pixels of a row in; the first ones are told by an area of 0."""
+    if part.area == 0:
+        part.x0, part.y0, part.x1 = start, y, stop
+    part.area += stop - start
+    part.x0 = min(part.x0, start)
+    part.x1 = max(part.x1, stop)
+    part.y1 = y + 1
+
+
+cdef int keep_fitting(Component* parts, int count, int min_area, double max_area) noexcept nogil:
+    """Move the components of min_area < area < max_area to the front; return how many."""
+    cdef int i, found = 0
+    for i in range(count):
+        if min_area < parts[i].area < max_area:
+            parts[found] = parts[i]
+            found += 1
+    return found
+
+
 cdef int find_components(
-    const unsigned char* mask, int width, int height, int stride, int min_area, double max_area,
-    Run* runs, int* first, unsigned char* flags, Component* components,
+    Run* runs, const int* first, int height, Component* parts
 ) noexcept nogil:
-    """Fill holes; leave the components of min_area < area < max_area, in scan order."""
-    cdef int y, i, found = 0, count = scan_rows(mask, width, height, stride, runs, first)
-    cdef Component* part
-    fill_holes(runs, first, width, height, flags)
+    """Leave each component of foreground runs at its root's place; return the runs' number."""
+    cdef int y, i
+    for i in range(first[height]):
+        parts[i].area = 0
     for y in range(height):
         for i in range(first[y], first[y + 1]):
-            if runs[i].value == 0:
-                continue
-            part = components + find_root(runs, i)
-            if runs[i].parent == i:      # a root comes before the others of its component
-                part.area = 0
-                part.x0, part.y0, part.x1 = runs[i].start, y, runs[i].stop
-            part.area += runs[i].stop - runs[i].start
-            part.x0 = min(part.x0, runs[i].start)
-            part.x1 = max(part.x1, runs[i].stop)
-            part.y1 = y + 1
+            if runs[i].value == 1:
+                add_run(parts + find_root(runs, i), runs[i].start, runs[i].stop, y)
+    return first[height]
+
+
+cdef int find_basins(
+    unsigned char* mask, int width, int height, int stride, double rise, const Run* runs,
+    const int* first, int* depth, int* label, int* order, int* basins, int* scratch,
+    double* reach, Component* parts,
+) noexcept nogil:
+    """Split the components of foreground runs; leave the parts in scan order, return how many."""
+    cdef int x, y, i, count, start, stop = 0, found = 0
+    cdef int* parent = basins
+    cdef int* peak = basins + <size_t> width * height
+    for y in range(height):
+        for i in range(first[y], first[y + 1]):
+            memset(
+                mask + <size_t> y * stride + runs[i].start, runs[i].value,
+                runs[i].stop - runs[i].start,
+            )
+    measure_columns(mask, width, height, stride, depth)
+    for y in range(height):
+        i = first[y]
+        while i < first[y + 1]:
+            # A filled hole is a run of its own, between others. The background at both ends
+            # is taken along: it hides whatever lies beyond.
+            start = max(runs[i].start - 1, 0)
+            while i < first[y + 1] and runs[i].value == 1:
+                stop = min(runs[i].stop + 1, width)
+                i += 1
+            if i > first[y] and runs[i - 1].value == 1:
+                square_run(
+                    depth + <size_t> y * stride, start, stop, scratch, scratch + width, reach
+                )
+            i += 1
+    count = sort_by_depth(depth, width, height, stride, scratch, order)
+    flood(depth, label, stride, order, count, rise, parent, peak)
     for i in range(count):
-        if runs[i].value == 1 and runs[i].parent == i:
-            if min_area < components[i].area < max_area:
-                components[found] = components[i]
-                found += 1
+        peak[i] = -1
+    for y in range(height):
+        for x in range(width):
+            i = label[<size_t> y * stride + x]
+            if i >= 0:
+                i = basin_of(parent, i)
+                if peak[i] < 0:
+                    # Where its peak was, a basin now has its place among the parts.
+                    peak[i] = found
+                    parts[found].area = 0
+                    found += 1
+                add_run(parts + peak[i], x, x + 1, y)
     return found
 
 
 def watershed_boxes(
-    logits, width, height, *, blur_sigma=1.1, opening=2, min_area=10, max_fraction=0.25
+    logits, width, height, *, blur_sigma=1.1, opening=2, min_area=10, max_fraction=0.25,
+    split=0.0,
 ):
     """See proposals.pyi."""
     cdef const float[:, ::1] source = checked(logits, "logits", np.float32, (None, None))
@@ -63,6 +120,9 @@ def watershed_boxes(
     if not max_fraction >= 0:
         raise ValueError(f"max_fraction must not be negative, not {max_fraction}")
     cdef double largest = max_fraction * wide * high
+    if not split >= 0:
+        raise ValueError(f"split must not be negative, not {split}")
+    cdef double rise = split
     if h == 0 or w == 0:
         return np.empty((0, 4), np.float32)
     cdef int stride = wide + 4
@@ -79,6 +139,16 @@ def watershed_boxes(
     cdef unsigned char* a = &masks[0, 2, 2]
     cdef unsigned char* b = &masks[1, 2, 2]
     cdef Component* components = <Component*> &part_bytes[0]
+    cdef Run* runs = <Run*> &run_bytes[0]
+    cdef int[::1] depth, label, order, basins, scratch
+    cdef double[::1] reach
+    if rise > 0:
+        depth = np.empty(<size_t> high * stride, np.int32)
+        label = np.full(<size_t> (high + 2) * stride, -1, np.int32)
+        order = np.empty(pixels, np.int32)
+        basins = np.empty(2 * pixels, np.int32)
+        scratch = np.empty(max(LEVELS, 2 * wide), np.int32)
+        reach = np.empty(wide + 1, np.float64)
     cdef int i, found
     with nogil:
         threshold_blurred(
@@ -88,10 +158,16 @@ def watershed_boxes(
         for i in range(2 * rounds):
             sweep(a, b, wide, high, stride, 1, i < rounds)
             sweep(b, a, wide, high, stride, stride, i < rounds)
-        found = find_components(
-            a, wide, high, stride, smallest, largest,
-            <Run*> &run_bytes[0], &first[0], &flags[0], components,
-        )
+        scan_rows(a, wide, high, stride, runs, &first[0])
+        fill_holes(runs, &first[0], wide, high, &flags[0])
+        if rise > 0:
+            found = find_basins(
+                a, wide, high, stride, rise, runs, &first[0], &depth[0], &label[stride + 2],
+                &order[0], &basins[0], &scratch[0], &reach[0], components,
+            )
+        else:
+            found = find_components(runs, &first[0], high, components)
+        found = keep_fitting(components, found, smallest, largest)
     cdef float[:, ::1] boxes = np.empty((found, 4), np.float32)
     for i in range(found):
         boxes[i, 0] = components[i].x0

@@ -88,3 +88,50 @@ def resolve_borders(
         An argument has the wrong type, dtype, shape or range, a score is NaN, or a ring has
         a slanted edge; the message names the argument.
     """
+
+def find_rivals(
+    coords: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    bbox: NDArray[np.int32],
+    area: NDArray[np.int64],
+    tile: NDArray[np.int32],
+    owned: NDArray[np.bool_],
+    cut: NDArray[np.bool_],
+    score: NDArray[np.float32],
+    *,
+    probe: NDArray[np.bool_] | None = None,
+    windows: NDArray[np.int32] | None = None,
+    share: float = 0.5,
+) -> NDArray[np.int32]:
+    """Find the pairs of candidates that are the same nucleus; parameters as `resolve_borders`.
+
+    Returns
+    -------
+    int32 (P, 2): the worse candidate of each pair, then the better one, in the order of
+    preference of the worse ones, which is what `drop_worse` asks for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `resolve_borders`.
+    """
+
+def drop_worse(pairs: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
+    """Drop the worse of each pair whose better one stays.
+
+    Parameters
+    ----------
+    pairs
+        int32 (P, 2), as `find_rivals` gives them.
+    count
+        How many candidates there are.
+
+    Returns
+    -------
+    bool (count,): whether each candidate stays.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument has the wrong type, dtype, shape or range; the message names it.
+    """

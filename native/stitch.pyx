@@ -8,7 +8,7 @@ from native._rivals cimport MANY_CELLS, Pairs, Raster, Scene, compare, compare_a
 
 import numpy as np
 
-from nuhtc.native._check import checked, checked_offsets
+from nuhtc.native._check import checked, checked_offsets, checked_size
 
 
 cdef long long first_slanted(const int[:, ::1] coords, const long long[::1] offsets) noexcept nogil:
@@ -84,21 +84,23 @@ def _preference(tile, owned, cut, score):
     return key
 
 
-def _drop_worse(keep, ends):
-    """Drop the worse of each pair whose better one stays; pairs come by the worse one's key.
-
-    Whether the better one stays is settled by then: it is worse only in earlier pairs.
-    """
+def drop_worse(pairs, count):
+    """See stitch.pyi."""
+    cdef const int[:, ::1] pair = checked(pairs, "pairs", np.int32, (None, 2))
+    cdef Py_ssize_t i, most = checked_size(count, "count", least=0, most=(1 << 31) - 1)
+    if pair.shape[0] and not 0 <= np.min(pair) <= np.max(pair) < most:
+        raise ValueError(f"pairs must name candidates from 0 to {most - 1}")
+    keep = np.ones(most, np.bool_)
     cdef unsigned char[::1] stays = keep.view(np.uint8)
-    cdef const int[:, ::1] pair = ends
-    cdef Py_ssize_t i
     with nogil:
         for i in range(pair.shape[0]):
+            # It is worse only in earlier pairs, so whether the better one stays is settled.
             if stays[pair[i, 1]]:
                 stays[pair[i, 0]] = 0
+    return keep
 
 
-def resolve_borders(
+def find_rivals(
     coords, offsets, bbox, area, tile, owned, cut, score, *,
     probe=None, windows=None, share=0.5,
 ):
@@ -124,9 +126,8 @@ def resolve_borders(
         raise ValueError("score must not be NaN")
     if not 0 < share < 1:
         raise ValueError(f"share must be between 0 and 1, not {share}")
-    keep = np.ones(count, np.bool_)
     if count == 0:
-        return keep
+        return np.empty((0, 2), np.int32)
     if tile.min() < 0 or tile.max() >= 1 << 30:
         raise ValueError("tile must be from 0 to 2**30 - 1")
 
@@ -171,5 +172,16 @@ def resolve_borders(
             memcpy(&found[0, 0], pairs.ends, 2 * pairs.count * sizeof(int))
     finally:
         free(pairs.ends)
-    _drop_worse(keep, ends[np.argsort(np.asarray(keys)[ends[:, 0]])])
-    return keep
+    return ends[np.argsort(np.asarray(keys)[ends[:, 0]])]
+
+
+def resolve_borders(
+    coords, offsets, bbox, area, tile, owned, cut, score, *,
+    probe=None, windows=None, share=0.5,
+):
+    """See stitch.pyi."""
+    pairs = find_rivals(
+        coords, offsets, bbox, area, tile, owned, cut, score,
+        probe=probe, windows=windows, share=share,
+    )
+    return drop_worse(pairs, len(tile))

@@ -47,6 +47,8 @@ class ProposalSettings:
     """IoU above which the lesser of two boxes of one level is dropped"""
     watershed_opening: int
     """erosions, then as many dilations, of the foreground map by a 5x5 square"""
+    watershed_split: float = 0.0
+    """least rise between touching nuclei for them to be taken apart; 0: never, as published"""
 
 
 @dataclass(frozen=True)
@@ -256,6 +258,7 @@ def _check_values(path: Path, card: Card) -> None:
         "detection.mask_threshold must be above 0 and at most 1": (
             0 < card.detection.mask_threshold <= 1
         ),
+        "proposals.watershed_split must be 0 to 255": 0 <= card.proposals.watershed_split <= 255,
         "proposals.watershed_opening must be 0 to 16": 0 <= card.proposals.watershed_opening <= 16,
         "nms must be 0 to 1": 0 <= card.proposals.nms <= 1 and 0 <= card.detection.nms <= 1,
         "counts must be 1 or more": card.proposals.count >= 1 and card.detection.count >= 1,
@@ -315,7 +318,8 @@ def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
     hints = get_type_hints(kind)
     known = {item.name for item in fields(kind)}
     unknown = sorted(set(value) - known)
-    missing = sorted(known - set(value))
+    # Cards written before there was a split have none.
+    missing = sorted(known - set(value) - {"watershed_split"})
     if unknown or missing:
         raise ValueError(f"{where}: unknown {unknown}, missing {missing}")
-    return kind(**{name: _build(hints[name], value[name], f"{where}.{name}") for name in known})
+    return kind(**{name: _build(hints[name], value[name], f"{where}.{name}") for name in value})

@@ -20,13 +20,18 @@ border and the piece is not owned. A nucleus wider than the overlap may be owned
 several tiles; one piece stays, marked as cut. (Without any overlap pieces share nothing, and
 all stay.)
 
-The result does not depend on the order in which tiles were done.
+`StitchStream` takes the answers row by row of tiles and gives nuclei as soon as they are settled.
+A candidate waits while it, or one that it competes with through any chain of pairs, may still meet
+a candidate of the next row; that is seldom more than two rows of tiles. `stitch` feeds it a whole
+slide. Neither depends on the order in which tiles were done.
 """
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from nuhtc.native.stitch import resolve_borders
+from nuhtc.native.stitch import drop_worse, find_rivals, resolve_borders
 from nuhtc.runtime.candidates import Candidates
 from nuhtc.runtime.errors import PipelineError
 from nuhtc.runtime.grid import Grid
@@ -79,32 +84,162 @@ def stitch(
     PipelineError
         When candidates come from a tile that is not in the grid or was not run.
     """
-    if ran.shape != (grid.rows, grid.cols):
-        raise PipelineError(f"the grid has {grid.rows} x {grid.cols} tiles, not {ran.shape}")
+    stream = StitchStream(grid, ran, band=band)
     if not len(candidates):
         return candidates
-    tile = candidates.tile
-    if tile.min() < 0 or tile.max() >= ran.size or not ran.ravel()[tile].all():
+    row = candidates.tile // np.int32(grid.cols)
+    if not (row.min() >= 0 and row.max() < grid.rows):
         raise PipelineError("candidates name a tile that was not run")
+    order = np.argsort(candidates.tile, kind="stable")
+    parts = [
+        stream.add_row(int(here), candidates.take(order[row[order] == here]))
+        for here in np.unique(row)
+    ]
+    return Candidates.concatenate([*parts, stream.finish(candidates.probabilities.shape[1])])
 
-    outside = _outside_core(candidates, grid)
-    eligible = (outside <= 2 * band) | ~ran.ravel()[_owner(candidates, grid)]
-    index = np.flatnonzero(eligible)
-    index = index[np.argsort(tile[index], kind="stable")]
-    near = candidates.take(index)
-    stays = resolve_borders(
-        near.coords,
-        near.offsets,
-        near.bbox,
-        near.area,
-        near.tile,
-        owned=outside[index] == 0,
-        cut=near.cut,
-        score=near.score,
-        probe=_leaves_core(near, grid),
-        windows=_windows(near, grid),
-    )
-    return near if stays.all() else near.take(np.flatnonzero(stays))
+
+class StitchStream:
+    """Counts each nucleus once, fed with the answers of one row of tiles after the other.
+
+    All that it gives, one after the other, is what `stitch` returns for all rows at once.
+
+    Parameters
+    ----------
+    grid
+        The tiles.
+    ran
+        bool (rows, columns): the tiles that were run.
+    band
+        How far outside its own core a tile may still speak, in model pixels.
+
+    Raises
+    ------
+    PipelineError
+        When `ran` is not of the grid's shape.
+    """
+
+    def __init__(self, grid: Grid, ran: NDArray[np.bool_], *, band: int = BAND_PX) -> None:
+        if ran.shape != (grid.rows, grid.cols):
+            raise PipelineError(f"the grid has {grid.rows} x {grid.cols} tiles, not {ran.shape}")
+        self._grid, self._ran, self._band = grid, ran, band
+        self._row = -1
+        self._waiting: list[Candidates] = []
+        self._settled: list[Candidates] = []
+        self._ranks: list[NDArray[np.int64]] = []
+        self._waiting_rank = np.zeros(0, np.int64)
+        self._count = 0
+
+    def add_row(self, row: int, candidates: Candidates) -> Candidates:
+        """Take the answers of a row of tiles, and return the nuclei of those rows now settled.
+
+        Parameters
+        ----------
+        row
+            Which row; each after the last. Rows without candidates may be left out.
+        candidates
+            The answers of its tiles, in any order of the tiles; those of one tile in its order.
+
+        Returns
+        -------
+        Candidates
+            In the order of the tiles; often of rows before this one.
+
+        Raises
+        ------
+        PipelineError
+            When rows do not ascend, or candidates come from a tile that is not in the row or
+            was not run.
+        """
+        cols = self._grid.cols
+        if not self._row < row < self._grid.rows:
+            raise PipelineError(f"row {row} of {self._grid.rows} comes after row {self._row}")
+        tile = candidates.tile
+        if len(tile) and not (
+            (tile // cols == row).all() and self._ran[row].take(tile % cols, mode="wrap").all()
+        ):
+            raise PipelineError(f"candidates of row {row} name a tile that was not run")
+        self._row = row
+        near = candidates.take(_eligible(candidates, self._grid, self._ran, self._band))
+        rank = self._count + np.arange(len(near))
+        self._count += len(near)
+        self._settle(
+            Candidates.concatenate([*self._waiting, near]),
+            np.concatenate([self._waiting_rank, rank]),
+            # What lies above the next row's tiles meets nothing there; the band allows for
+            # outlines that were moved a little.
+            below=(row + 1) * self._grid.stride - self._band if row + 1 < len(self._ran) else None,
+        )
+        return self._give(candidates.probabilities.shape[1])
+
+    def finish(self, classes: int) -> Candidates:
+        """Return the nuclei that are left after the last row, of so many classes."""
+        if self._waiting:
+            self._settle(Candidates.concatenate(self._waiting), self._waiting_rank, below=None)
+        return self._give(classes)
+
+    def _settle(self, near: Candidates, rank: NDArray[np.int64], below: int | None) -> None:
+        """Choose among candidates that meet nothing further down; keep the others waiting."""
+        grid, count = self._grid, len(near)
+        pairs = find_rivals(
+            near.coords,
+            near.offsets,
+            near.bbox,
+            near.area,
+            near.tile,
+            owned=_outside_core(near, grid) == 0,
+            cut=near.cut,
+            score=near.score,
+            probe=_leaves_core(near, grid),
+            windows=_windows(near, grid),
+        )
+        stays = drop_worse(pairs, count)
+        if below is None:
+            waits = np.zeros(count, np.bool_)
+        else:
+            waits = near.bbox[:, 3] > below
+            waits = _spread(waits, pairs)
+        self._keep(near, rank, np.flatnonzero(stays & ~waits))
+        index = np.flatnonzero(waits)
+        self._waiting = [near.take(index)] if len(index) else []
+        self._waiting_rank = rank[index]
+
+    def _keep(self, near: Candidates, rank: NDArray[np.int64], index: NDArray[np.int64]) -> None:
+        if len(index):
+            self._settled.append(near.take(index))
+            self._ranks.append(rank[index])
+
+    def _give(self, classes: int) -> Candidates:
+        """Return what is settled of the tiles above the first row in which anything waits."""
+        if not self._settled:
+            return Candidates.empty(classes)
+        found, rank = Candidates.concatenate(self._settled), np.concatenate(self._ranks)
+        # Ranks run through a row in the order of its candidates, which need not be the tiles'.
+        order = np.lexsort((rank, found.tile))
+        cols = self._grid.cols
+        first = min((int(part.tile.min()) // cols for part in self._waiting), default=self._row + 1)
+        ready = found.tile[order] < first * cols
+        self._settled, self._ranks = [], []
+        self._keep(found, rank, order[~ready])
+        return found.take(order[ready])
+
+
+def _spread(marked: NDArray[np.bool_], pairs: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Mark all that are linked to a marked one by any chain of pairs."""
+    count = len(marked)
+    if not len(pairs):
+        return marked
+    links = coo_array((np.ones(len(pairs), np.bool_), (pairs[:, 0], pairs[:, 1])), (count, count))
+    groups, group = connected_components(links, directed=False)
+    touched = np.bincount(group[marked], minlength=groups) > 0
+    return np.asarray(touched[group], np.bool_)
+
+
+def _eligible(
+    candidates: Candidates, grid: Grid, ran: NDArray[np.bool_], band: int
+) -> NDArray[np.int64]:
+    """Return which candidates their tile may speak for, by rule 1."""
+    near = _outside_core(candidates, grid) <= 2 * band
+    return np.flatnonzero(near | ~ran.ravel()[_owner(candidates, grid)])
 
 
 def _core_bounds(candidates: Candidates, grid: Grid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

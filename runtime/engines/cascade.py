@@ -134,7 +134,13 @@ def propose(
         wide = (tile[:, 2:] - tile[:, :2] > settings.min_side).all(axis=1)
         candidates = tile[wide]
         keep = nms(candidates, ranked[wide], settings.nms, levels[wide], settings.count)
-        watershed = watershed_boxes(logits, width, height, opening=settings.watershed_opening)
+        watershed = watershed_boxes(
+            logits,
+            width,
+            height,
+            opening=settings.watershed_opening,
+            split=settings.watershed_split,
+        )
         result.append(np.concatenate([watershed, candidates[keep]]))
     return result
 

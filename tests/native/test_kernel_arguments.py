@@ -8,7 +8,7 @@ import pytest
 
 from nuhtc.native.outlines import trace_masks
 from nuhtc.native.proposals import nms, watershed_boxes
-from nuhtc.native.stitch import overlap_areas, resolve_borders
+from nuhtc.native.stitch import drop_worse, find_rivals, overlap_areas, resolve_borders
 
 SQUARE = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.int32)
 RINGS: dict[str, Any] = {"coords": SQUARE, "offsets": np.array([0, 4])}
@@ -28,6 +28,7 @@ GOOD: dict[Callable[..., Any], dict[str, Any]] = {
         "opening": 2,
         "min_area": 10,
         "max_fraction": 0.25,
+        "split": 1.5,
     },
     nms: {
         "boxes": np.array([[0, 0, 3, 3], [1, 1, 4, 4]], np.float32),
@@ -49,6 +50,8 @@ GOOD: dict[Callable[..., Any], dict[str, Any]] = {
         "share": 0.5,
     },
 }
+GOOD[find_rivals] = GOOD[resolve_borders]
+GOOD[drop_worse] = {"pairs": np.array([[1, 0]], np.int32), "count": 2}
 ARRAYS = [
     (kernel, name)
     for kernel, arguments in GOOD.items()
@@ -111,6 +114,8 @@ def test_another_length_is_refused(kernel: Callable[..., Any], name: str) -> Non
         (watershed_boxes, "opening", -1, ValueError),
         (watershed_boxes, "min_area", -1, ValueError),
         (watershed_boxes, "max_fraction", np.nan, ValueError),
+        (watershed_boxes, "split", np.nan, ValueError),
+        (watershed_boxes, "split", -0.1, ValueError),
         (nms, "iou_threshold", np.nan, ValueError),
         (nms, "iou_threshold", -0.1, ValueError),
         (overlap_areas, "offsets", np.array([1, 4]), ValueError),
@@ -119,6 +124,10 @@ def test_another_length_is_refused(kernel: Callable[..., Any], name: str) -> Non
         (overlap_areas, "offsets", np.zeros(0, np.int64), ValueError),
         (resolve_borders, "share", 1.0, ValueError),
         (resolve_borders, "share", np.nan, ValueError),
+        (drop_worse, "pairs", np.array([[0, 2]], np.int32), ValueError),
+        (drop_worse, "pairs", np.array([[-1, 0]], np.int32), ValueError),
+        (drop_worse, "count", -1, ValueError),
+        (drop_worse, "count", 2.0, TypeError),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(
@@ -126,3 +135,41 @@ def test_a_value_out_of_range_is_refused_by_name(
 ) -> None:
     with pytest.raises(error, match=name):
         kernel(**{**GOOD[kernel], name: value})
+
+
+def answers_of(given: object) -> list[Any]:
+    return list(given) if isinstance(given, tuple) else [given]
+
+
+@pytest.mark.parametrize("kernel, name", ARRAYS)
+def test_any_strides_and_read_only_memory_are_read_as_they_are(
+    kernel: Callable[..., Any], name: str
+) -> None:
+    value = GOOD[kernel][name]
+    spread = np.full(tuple(3 * side for side in value.shape), 1, value.dtype)
+    view = spread[tuple(slice(None, None, 3) for _ in value.shape)]
+    view[...] = value
+    view.flags.writeable = False
+    before = spread.copy()
+    expected = answers_of(kernel(**GOOD[kernel]))
+    for ours, theirs in zip(
+        answers_of(kernel(**{**GOOD[kernel], name: view})), expected, strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs, strict=True)
+    np.testing.assert_array_equal(spread, before)
+
+
+@pytest.mark.parametrize("kernel", GOOD)
+def test_nothing_gives_nothing(kernel: Callable[..., Any]) -> None:
+    nothing = {
+        name: np.zeros((0, *value.shape[1:]), value.dtype) if isinstance(value, np.ndarray) else 1
+        for name, value in GOOD[kernel].items()
+    }
+    scalars = {k: v for k, v in GOOD[kernel].items() if not isinstance(v, np.ndarray)}
+    if "offsets" in nothing:
+        nothing["offsets"] = np.zeros(1, np.int64)
+    if "count" in scalars:
+        scalars["count"] = 0
+    first = answers_of(kernel(**{**nothing, **scalars}))[0]
+    assert len(first) == 0
+    assert first.dtype == answers_of(kernel(**GOOD[kernel]))[0].dtype

@@ -39,14 +39,44 @@ def foreground_maps(draw: st.DrawFn) -> tuple[NDArray[np.float32], int, int]:
 
 
 @settings(deadline=None)
-@given(foreground_maps())
-def test_equals_the_twin(case: tuple[NDArray[np.float32], int, int]) -> None:
+@given(foreground_maps(), st.sampled_from([0, 0.3, 1, 2.5]))
+def test_equals_the_twin(case: tuple[NDArray[np.float32], int, int], split: float) -> None:
     logits, width, height = case
     # The twin computes in double precision: a pixel at zero may fall to either side.
     assume(np.abs(twin.blur(twin.resize_corners(logits, width, height), 1.1)).min() > 1e-5)
     np.testing.assert_array_equal(
-        watershed_boxes(logits, width, height), twin.watershed_boxes(logits, width, height)
+        watershed_boxes(logits, width, height, split=split),
+        twin.watershed_boxes(logits, width, height, split=split),
     )
+
+
+@settings(deadline=None)
+@given(foreground_maps(), st.sampled_from([0.3, 1.01, 2.51]))
+def test_parts_are_as_many_as_the_maxima_of_such_dynamics(
+    case: tuple[NDArray[np.float32], int, int], split: float
+) -> None:
+    logits, width, height = case
+    smooth = twin.blur(twin.resize_corners(logits, width, height), 1.1)
+    assume(np.abs(smooth).min() > 1e-5)
+    filled = ndimage.binary_fill_holes(smooth > 0)
+    assume(not filled.all())
+    boxes = watershed_boxes(
+        logits, width, height, opening=0, min_area=0, max_fraction=2, split=split
+    )
+    depth = np.where(filled, ndimage.distance_transform_edt(filled), -1000)
+    lowered = reconstruct(depth - split, depth)
+    maxima = lowered - reconstruct(lowered - 1e-6, lowered) > 5e-7
+    assert len(boxes) == ndimage.label(maxima & filled)[1]
+
+
+def reconstruct(seed: NDArray[np.float64], ceiling: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Let a seed grow along 4-neighbours as far as the ceiling lets it."""
+    cross = ndimage.generate_binary_structure(2, 1)
+    while True:
+        grown = np.minimum(ndimage.grey_dilation(seed, footprint=cross), ceiling)
+        if np.array_equal(grown, seed):
+            return seed
+        seed = grown
 
 
 @settings(deadline=None)

@@ -25,27 +25,33 @@ def blur(image: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
     return out
 
 
-def boxes_of_mask(mask: NDArray[np.bool_], max_area: float) -> NDArray[np.float32]:
+def boxes_of_mask(
+    mask: NDArray[np.bool_], max_area: float, split: float = 0
+) -> NDArray[np.float32]:
     """Open a mask, fill its holes and box its components of 10 < area < max_area."""
     square = np.ones((5, 5), bool)
     opened = ndimage.binary_opening(mask, square, iterations=2)
     filled = ndimage.binary_fill_holes(opened)
-    labels, count = ndimage.label(filled)
+    labels = split_mask(filled, split) if split else ndimage.label(filled)[0]
     boxes = []
-    for index, (ys, xs) in enumerate(ndimage.find_objects(labels), start=1):
-        area = np.count_nonzero(labels[ys, xs] == index)
-        if 10 < area < max_area:
-            boxes.append((xs.start, ys.start, xs.stop, ys.stop))
-    assert len(boxes) <= count
-    return np.array(boxes, np.float32).reshape(-1, 4)
+    for index in np.unique(labels[labels > 0]):
+        ys, xs = np.nonzero(labels == index)
+        if 10 < len(ys) < max_area:
+            boxes.append((ys[0], xs[0], xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
+    # By the first pixel in scan order, which stands in front.
+    return np.array(sorted(boxes), np.float32).reshape(-1, 6)[:, 2:]
 
 
 def watershed_boxes(
-    logits: NDArray[np.float32], width: int, height: int, blur_sigma: float = 1.1
+    logits: NDArray[np.float32],
+    width: int,
+    height: int,
+    blur_sigma: float = 1.1,
+    split: float = 0,
 ) -> NDArray[np.float32]:
     """Twin of ``nuhtc.native.proposals.watershed_boxes``."""
     smooth = blur(resize_corners(logits, width, height), blur_sigma)
-    return boxes_of_mask(smooth > 0, width * height / 4)
+    return boxes_of_mask(smooth > 0, width * height / 4, split)
 
 
 def nms(
@@ -73,3 +79,42 @@ def nms(
         # In double precision, as torchvision compares: 0.3 is below the nearest float32.
         alive[(iou.astype(np.float64) > iou_threshold) & (group == group[i])] = False
     return np.array(kept, np.int64)
+
+
+def split_mask(mask: NDArray[np.bool_], rise: float) -> NDArray[np.int64]:
+    """Label a mask's parts: a watershed of the distance, deepest pixels first; 0 is background.
+
+    Basins that rise less than `rise` above the pixel where they meet a deeper one end there.
+    """
+    square = np.rint(ndimage.distance_transform_edt(mask) ** 2).astype(np.int64).ravel()
+    if mask.all():
+        square[:] = mask.size
+    width = mask.shape[1]
+    label = np.full(mask.size, -1)
+    peaks: list[int] = []
+    ended: list[int] = []
+
+    def last(basin: int) -> int:
+        while ended[basin] != basin:
+            basin = ended[basin]
+        return basin
+
+    inside = np.flatnonzero(mask)
+    for p in inside[np.argsort(-square[inside], kind="stable")].tolist():
+        y, x = divmod(p, width)
+        around = [p - width] * (y > 0) + [p - 1] * (x > 0)
+        around += [p + 1] * (x + 1 < width) + [p + width] * (y + 1 < mask.shape[0])
+        around = [q for q in around if label[q] >= 0]
+        if not around:
+            label[p] = len(peaks)
+            ended.append(len(peaks))
+            peaks.append(int(square[p]))
+            continue
+        met = [last(int(label[q])) for q in around]
+        label[p] = met[int(np.argmax(square[around]))]
+        top = min(met, key=lambda basin: (-peaks[basin], basin))
+        for basin in set(met) - {top}:
+            if np.sqrt(peaks[basin]) - np.sqrt(square[p]) < rise:
+                ended[basin] = top
+    parts = np.array([-1 if basin < 0 else last(int(basin)) for basin in label])
+    return np.asarray(parts.reshape(mask.shape) + 1)
