@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ENGINES: Final = ("auto", "cpu", "cuda", "openvino", "tensorrt-rtx")
 PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16", "int8")
 DEMO: Final = "demo"
+BENCH: Final = "bench"
 DEMO_FOLDER: Final = Path("nuhtc-demo")
 MOST_TILE_PX: Final = 8192
 OVERLAP_PX: Final = 64
@@ -31,6 +32,7 @@ written for each SLIDE, under its name without the suffix:
   .summary.json  counts, tissue area, settings, time
 
 `nuhtc-run demo` makes a small slide by code and runs it; a file of that name is ./demo.
+`nuhtc-run bench` times the model with every engine that works here.
 
 exit code: 0 done, 1 something failed, 2 wrong usage, 3 done but damaged tiles were skipped
 """
@@ -53,7 +55,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     arguments.out = arguments.out or DEMO_FOLDER
     if arguments.mpp is not None:
         check_mpp(arguments.mpp)
-    arguments.threads = arguments.threads or _cores()
+    arguments.threads = arguments.threads or available_cores()
     return arguments
 
 
@@ -88,7 +90,8 @@ def settings_for(arguments: argparse.Namespace, card: "Card") -> "RunSettings":
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nuhtc-run",
-        usage="nuhtc-run [-h] SLIDE [SLIDE ...] --out DIR [options]\n       nuhtc-run demo",
+        usage="nuhtc-run [-h] SLIDE [SLIDE ...] --out DIR [options]\n       nuhtc-run demo\n"
+        "       nuhtc-run bench [BUNDLE] [options]",
         description="Outline and classify every nucleus of H&E slides and pictures.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -197,7 +200,7 @@ def _formats(text: str) -> tuple[str, ...]:
     return names
 
 
-def _cores() -> int:
+def available_cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

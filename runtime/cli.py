@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nuhtc.runtime.arguments import DEMO, parse, settings_for
+from nuhtc.runtime.arguments import BENCH, DEMO, parse, settings_for
+from nuhtc.runtime.bench_cli import main as bench
 from nuhtc.runtime.errors import EXIT_DONE, EXIT_FAILED, EXIT_SKIPPED, NuhtcError
 from nuhtc.runtime.inputs import check_stems, expand_inputs
 
@@ -35,7 +36,11 @@ def main(argv: list[str] | None = None) -> int:
     argv
         The arguments; None takes the process's own.
     """
+    argv = sys.argv[1:] if argv is None else argv
     try:
+        if argv[:1] == [BENCH]:
+            _say(bench(argv[1:]))
+            return EXIT_DONE
         arguments = parse(argv)
         with _log_to_stderr(verbose=arguments.verbose):
             code = _run(arguments)
