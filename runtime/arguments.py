@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ENGINES: Final = ("auto", "cpu", "cuda", "openvino", "tensorrt", "tensorrt-rtx")
 PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16", "int8")
 DEMO: Final = "demo"
+BENCH: Final = "bench"
 DEMO_FOLDER: Final = Path("nuhtc-demo")
 MOST_TILE_PX: Final = 8192
 OVERLAP_PX: Final = 64
@@ -35,6 +36,7 @@ written for each SLIDE, under its name without the suffix:
 A run that was stopped continues where it was when the command is given again.
 
 `nuhtc-run demo` makes a small slide by code and runs it; a file of that name is ./demo.
+`nuhtc-run bench` times the model with every engine that works here.
 
 exit code: 0 done, 1 something failed, 2 wrong usage, 3 done but parts are damaged
 """
@@ -57,7 +59,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     arguments.out = arguments.out or DEMO_FOLDER
     if arguments.mpp is not None:
         check_mpp(arguments.mpp)
-    arguments.threads = arguments.threads or _cores()
+    arguments.threads = arguments.threads or available_cores()
     return arguments
 
 
@@ -126,7 +128,8 @@ def formats(text: str) -> tuple[str, ...]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nuhtc-run",
-        usage="nuhtc-run [-h] SLIDE [SLIDE ...] --out DIR [options]\n       nuhtc-run demo",
+        usage="nuhtc-run [-h] SLIDE [SLIDE ...] --out DIR [options]\n       nuhtc-run demo\n"
+        "       nuhtc-run bench [BUNDLE] [options]",
         description="Outline and classify every nucleus of H&E slides and pictures.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -237,7 +240,7 @@ def number(least: float, most: float) -> Callable[[str], float]:
     return decimal
 
 
-def _cores() -> int:
+def available_cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

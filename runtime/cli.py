@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nuhtc.runtime.arguments import DEMO, parse, settings_for
+from nuhtc.runtime.arguments import BENCH, DEMO, parse, settings_for
+from nuhtc.runtime.bench_cli import main as bench
 from nuhtc.runtime.errors import EXIT_DONE, EXIT_FAILED, EXIT_SKIPPED, NuhtcError
 from nuhtc.runtime.inputs import check_stems, expand_inputs
 from nuhtc.runtime.terminal import EXIT_INTERRUPTED, close_stdout, complain, log_to_stderr, say
@@ -33,7 +34,11 @@ def main(argv: list[str] | None = None) -> int:
     argv
         The arguments; None takes the process's own.
     """
+    argv = sys.argv[1:] if argv is None else argv
     try:
+        if argv[:1] == [BENCH]:
+            _say(bench(argv[1:]))
+            return EXIT_DONE
         arguments = parse(argv)
         with log_to_stderr(PROG, verbose=arguments.verbose):
             code = _run(arguments)

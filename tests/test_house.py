@@ -138,7 +138,7 @@ def loaded(code: str) -> set[str]:
 @pytest.mark.parametrize(
     "code",
     [
-        "import nuhtc.runtime, nuhtc.runtime.cli",
+        "import nuhtc.runtime, nuhtc.runtime.cli, nuhtc.runtime.bench",
         "import nuhtc.runtime.pipeline, nuhtc.runtime.outputs",
         "import nuhtc.runtime.engines.open, nuhtc.runtime.engines.onnxruntime",
         "import nuhtc.runtime.convert_cli, nuhtc.runtime.imports.read",

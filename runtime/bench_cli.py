@@ -1,0 +1,120 @@
+"""`nuhtc-run bench`: how long a bundle takes on this machine."""
+
+import argparse
+import platform
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from nuhtc.runtime.arguments import ENGINES, available_cores
+from nuhtc.runtime.atomic import atomic_path
+
+BUDGET_S = 60.0
+
+
+def main(argv: list[str]) -> str:
+    """Time a bundle and return what to print: a table, or JSON.
+
+    Parameters
+    ----------
+    argv
+        What follows ``bench``.
+
+    Raises
+    ------
+    BundleError
+        The bundle cannot be used.
+    OutputError
+        The report cannot be written.
+    """
+    arguments = parser().parse_args(argv)
+    from nuhtc.runtime.bench import bench_bundle
+    from nuhtc.runtime.bundle import default_bundle, load_bundle
+
+    bundle = load_bundle(arguments.bundle or default_bundle())
+    report = bench_bundle(
+        bundle,
+        arguments.engines,
+        arguments.nuclei,
+        arguments.batches,
+        arguments.threads,
+        arguments.budget,
+    )
+    content = {"machine": machine(), **report.as_dict()}
+    if arguments.out is not None:
+        with atomic_path(arguments.out) as partial:
+            partial.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+    return orjson.dumps(content).decode() if arguments.json else report.as_text()
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line of ``nuhtc-run bench``."""
+    cores = available_cores()
+    result = argparse.ArgumentParser(
+        prog="nuhtc-run bench",
+        description="Time every stage of a tile with each engine and precision that works here.",
+        allow_abbrev=False,
+    )
+    add = result.add_argument
+    add("bundle", nargs="?", type=Path, metavar="BUNDLE", help="default: the one in the package")
+    add(
+        "--engines",
+        type=_engines,
+        default=list(ENGINES[1:]),
+        metavar="NAME[,NAME]",
+        help=f"of {', '.join(ENGINES[1:])} (default: all)",
+    )
+    add(
+        "--nuclei",
+        type=_wholes,
+        default=[50, 10, 300],
+        metavar="N[,N]",
+        help="nuclei of a tile; batches and threads are timed with the first (default: 50,10,300)",
+    )
+    add("--batches", type=_wholes, default=[1, 4], metavar="N[,N]", help="default: 1,4")
+    add(
+        "--threads",
+        type=_wholes,
+        default=sorted({1, cores}),
+        metavar="N[,N]",
+        help="CPU threads (default: 1 and all cores)",
+    )
+    add(
+        "--budget",
+        type=float,
+        default=BUDGET_S,
+        metavar="S",
+        help="seconds to spend, without loading (default: %(default)s)",
+    )
+    add("--out", type=Path, metavar="FILE", help="write the JSON here too")
+    add("--json", action="store_true", help="print JSON")
+    return result
+
+
+def machine() -> dict[str, Any]:
+    """Return the CPU's name and how many cores this process may use."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {"cpu": named[0] if named else name, "cores": available_cores()}
+
+
+def _wholes(text: str) -> list[int]:
+    values = [int(part) for part in text.split(",")]
+    if min(values) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: numbers from 1 on")
+    return values
+
+
+def _engines(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in ENGINES[1:]]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"no engine is called {', '.join(unknown)}; there is {', '.join(ENGINES[1:])}"
+        )
+    return names
