@@ -3,7 +3,7 @@
 A store is a folder, `<stem>.nuclei/`::
 
     manifest.json   which slide, model, grid and settings; written once, before the first tile
-    000000.arrow    what the first 64 tiles answered (zstd), 000001.arrow the next 64, ...
+    000000.arrow    what the first 128 tiles answered (zstd), 000001.arrow the next, ...
     ledger.jsonl    one line per finished part, each with the part's and its own checksum
 
 Only the ledger says what is finished. A part without a line, a line that is torn, and a part

@@ -20,7 +20,7 @@ FORMAT: Final = "nuhtc-store"
 VERSION: Final = 1
 """Raised when an older reader could misunderstand a newer store."""
 
-PART_TILES: Final = 64
+PART_TILES: Final = 128
 """Tiles per part: what a kill can lose, a few seconds of work."""
 
 
@@ -46,7 +46,7 @@ class Manifest:
         Whatever else changes the candidates: least score, mask threshold, batch.
     tiles
         int64 (T,): the tiles with tissue, row * columns + column, ascending. Part ``i`` holds
-        tiles ``64 * i`` to ``64 * i + 63`` of these.
+        tiles ``128 * i`` to ``128 * i + 127`` of these.
     tissue_mm2
         Area of the tissue.
     versions

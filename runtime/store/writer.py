@@ -74,6 +74,9 @@ class StoreWriter:
         OutputError
             When the disk refuses this part or the one before.
         """
+        # Where parts come slower than the disk takes them, the ledger is at most one part behind.
+        if all(one.done() for one in self._pending):
+            self._settle(0)
         data = memoryview(encode(candidates, self.manifest.grid))
         entry = Entry(
             part=len(self.entries),
@@ -89,7 +92,7 @@ class StoreWriter:
                 _write(part, data)
                 _write(self._ledger, memoryview(entry.line()))
             finally:
-                self._pending.append(self._threads.submit(_sync, part, self._ledger))
+                self._pending.append(self._threads.submit(_sync, part))
         except OSError as refused:
             raise OutputError(explain(refused, self.folder)) from refused
         self.entries.append(entry)
@@ -126,12 +129,15 @@ class StoreWriter:
         self.close()
 
     def _settle(self, most: int) -> None:
-        """Wait until no more than so many parts are not yet on the disk."""
-        while len(self._pending) > most:
-            try:
+        """Wait until no more than so many parts are not yet on the disk, then sync the ledger."""
+        if len(self._pending) <= most:
+            return
+        try:
+            while self._pending:
                 self._pending.popleft().result()
-            except OSError as refused:
-                raise OutputError(explain(refused, self.folder)) from refused
+            os.fsync(self._ledger)
+        except OSError as refused:
+            raise OutputError(explain(refused, self.folder)) from refused
 
 
 def remove_store(folder: Path) -> None:
@@ -186,10 +192,9 @@ def _write(file: int, data: memoryview) -> None:
         data = data[os.write(file, data) :]
 
 
-def _sync(part: int, ledger: int) -> None:
-    """Bring a part and the ledger to the disk, and close the part."""
+def _sync(part: int) -> None:
+    """Bring a part to the disk and close it."""
     try:
         os.fsync(part)
     finally:
         os.close(part)
-    os.fsync(ledger)

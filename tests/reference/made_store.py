@@ -16,7 +16,7 @@ SETTINGS = RunSettings(tile_px=64, overlap_px=32, batch=4, threads=1)
 
 def made_slide(seed: int = 5, mpp: float = 0.25) -> ArraySlide:
     """Return a slide of several parts' worth of tiles."""
-    return oracle_slide(random_ellipses(seed, 420, 530, 150, (8.0, 24.0)), mpp)
+    return oracle_slide(random_ellipses(seed, 520, 730, 200, (8.0, 24.0)), mpp)
 
 
 def empty_slide() -> ArraySlide:

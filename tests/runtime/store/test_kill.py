@@ -27,7 +27,7 @@ def start(slide: Path, out: Path) -> "subprocess.Popen[bytes]":
 
 def test_a_killed_run_ends_in_the_same_bytes(tmp_path: Path) -> None:
     slide = tmp_path / "a.png"
-    Image.fromarray(paint(random_ellipses(5, 600, 700, 200, (8.0, 24.0)))).save(slide)
+    Image.fromarray(paint(random_ellipses(5, 800, 1000, 300, (8.0, 24.0)))).save(slide)
     with start(slide, tmp_path / "whole") as process:
         assert process.wait(timeout=300) == 0
 
