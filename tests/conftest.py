@@ -1,5 +1,6 @@
 """Fixtures that several rooms share. Exporting is slow, so it happens once for all tests."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,10 @@ if TYPE_CHECKING:  # the tests of the runtime do without torch
 
     from nuhtc.runtime.bundle import Bundle
 
-# A busy machine is no failure.
-settings.register_profile("nuhtc", deadline=None)
+# A busy machine is no failure. NUHTC_EXAMPLES=20000 turns the property tests into a fuzz run.
+settings.register_profile(
+    "nuhtc", deadline=None, max_examples=int(os.environ.get("NUHTC_EXAMPLES", "100"))
+)
 settings.load_profile("nuhtc")
 
 

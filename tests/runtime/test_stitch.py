@@ -16,6 +16,9 @@ from nuhtc.runtime.errors import EngineError, PipelineError
 from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.stitch import StitchStream, drop_doubled, stitch
 
+SCENES = settings.default.max_examples // 4
+"""Each is a slide seen tile by tile."""
+
 
 def grid_over(labels: NDArray[np.int32], tile: int, overlap: int) -> Grid:
     return Grid(labels.shape[1], labels.shape[0], tile, overlap)
@@ -80,7 +83,7 @@ def scenes(draw: st.DrawFn) -> tuple[NDArray[np.int32], int, int]:
     return random_ellipses(seed, height, width, count, (6.0, widest)), tile, overlap
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=SCENES, deadline=None)
 @given(scenes())
 def test_every_nucleus_comes_out_once_with_exactly_its_mask(
     scene: tuple[NDArray[np.int32], int, int],
@@ -92,7 +95,7 @@ def test_every_nucleus_comes_out_once_with_exactly_its_mask(
     assert (np.diff(found.tile) >= 0).all(), "in the order of the tiles"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=SCENES, deadline=None)
 @given(scenes(), st.tuples(st.integers(0, 90), st.integers(0, 90)))
 def test_shifting_the_grid_changes_nothing(
     scene: tuple[NDArray[np.int32], int, int], shift: tuple[int, int]
@@ -106,7 +109,7 @@ def test_shifting_the_grid_changes_nothing(
     assert len(here) == len(there)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=SCENES, deadline=None)
 @given(scenes(), st.randoms(use_true_random=False))
 def test_the_order_of_the_tiles_does_not_matter(scene, random) -> None:
     labels, tile, overlap = scene
@@ -119,7 +122,7 @@ def test_the_order_of_the_tiles_does_not_matter(scene, random) -> None:
         assert np.array_equal(getattr(in_order, name), getattr(shuffled, name)), name
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=SCENES, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 2**32))
 def test_tiles_that_place_a_nucleus_differently_still_count_it_once(seed: int, jitter: int) -> None:
     labels = random_ellipses(seed, 200, 200, 40, (14.0, 26.0))
@@ -133,7 +136,7 @@ def test_tiles_that_place_a_nucleus_differently_still_count_it_once(seed: int, j
     assert len(found) == labels.max()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=SCENES, deadline=None)
 @given(st.integers(0, 2**32))
 def test_nuclei_larger_than_the_mask_lose_little_of_their_shape(seed: int) -> None:
     labels = random_ellipses(seed, 220, 260, 20, (30.0, 46.0))
@@ -264,7 +267,7 @@ def by_row(parts: list[Candidates], grid: Grid) -> list[list[Candidates]]:
     return rows
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=SCENES, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(16, 48),
