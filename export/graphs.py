@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from nuhtc.training.hybrid import Features
 from nuhtc.training.network import NuHTC
 
-OPSET = 18
+OPSET = 20
 
 FEATURES = Features._fields
 TRUNK_OUTPUTS = ("boxes", "scores", "levels", "foreground", *FEATURES)

@@ -70,25 +70,34 @@ class HybridFeatures(nn.Module):
     semantic_size
         Side at which the semantic feature is cropped; a multiple of ``size``, to
         which it is then average-pooled.
+    enlarge8
+        Enlarge the map of stride 8 to stride 4 and crop it there, with the finer one. Not
+        as published, and nearly the same.
     """
 
-    def __init__(self, size: int, sampling: int, semantic_size: int) -> None:
+    def __init__(
+        self, size: int, sampling: int, semantic_size: int, *, enlarge8: bool = False
+    ) -> None:
         super().__init__()
         if semantic_size % size:
             raise ValueError(f"semantic_size {semantic_size} is no multiple of size {size}")
         self.size = size
         self.sampling = sampling
         self.semantic_size = semantic_size
+        self.enlarge8 = enlarge8
 
     def fine_and_coarse(self, features: Features, regions: Tensor) -> Tensor:
         """The hybrid part alone: (R, C, size, size) of ``regions`` (R, 5: tile, xyxy)."""
         out = align_regions(features.fine4, regions, 4, self.size, self.sampling)
-        out = out + align_regions(features.fine8, regions, 8, self.size, self.sampling)
-        for summary, stride in zip(
-            (features.summary16, features.summary32), COARSE_STRIDES, strict=True
-        ):
-            out = out + _pick(features, summary, regions, stride)[:, :, None, None]
-        return out
+        if not self.enlarge8:
+            out = out + align_regions(features.fine8, regions, 8, self.size, self.sampling)
+        coarse = [
+            _pick(features, summary, regions, stride)
+            for summary, stride in zip(
+                (features.summary16, features.summary32), COARSE_STRIDES, strict=True
+            )
+        ]
+        return out + (coarse[0] + coarse[1])[:, :, None, None]
 
     def semantic(self, features: Features, regions: Tensor) -> Tensor:
         """The semantic part alone: (R, C, semantic_size, semantic_size)."""
@@ -98,10 +107,17 @@ class HybridFeatures(nn.Module):
 
     def forward(self, features: Features, regions: Tensor) -> Tensor:
         """Region features (R, C, size, size) of ``regions`` (R, 5: tile, xyxy)."""
+        fine4 = features.fine4
+        if self.enlarge8:
+            enlarged = functional.interpolate(features.fine8, fine4.shape[-2:], mode="bilinear")
+            fine4 = fine4 + enlarged
+        if self.semantic_size == self.size:
+            # Cropping is linear: maps that are sampled at the same places are cropped as a sum.
+            fine4 = fine4 + features.semantic
+            return self.fine_and_coarse(features._replace(fine4=fine4), regions)
         semantic = self.semantic(features, regions)
-        if self.semantic_size > self.size:
-            semantic = functional.avg_pool2d(semantic, self.semantic_size // self.size)
-        return self.fine_and_coarse(features, regions) + semantic
+        pooled = functional.avg_pool2d(semantic, self.semantic_size // self.size)
+        return self.fine_and_coarse(features._replace(fine4=fine4), regions) + pooled
 
 
 def _pick(features: Features, summary: Tensor, regions: Tensor, stride: int) -> Tensor:

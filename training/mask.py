@@ -2,6 +2,7 @@
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,5 +31,23 @@ class MaskHead(nn.Module):
         x = regions
         for conv in self.convs:
             x = functional.relu(conv(x))
-        x = functional.relu(self.upsample(x))
-        return cast("Tensor", self.logits(x)).squeeze(1)
+        return self._enlarged_logits(x)
+
+    def _enlarged_logits(self, x: Tensor) -> Tensor:
+        """``logits(relu(upsample(x)))`` as 1x1 convolutions, which engines run twice as fast.
+
+        A transposed convolution of size and stride 2 makes four cells of each cell without
+        looking at the neighbours: four sets of channels, of which each gives one logit.
+        """
+        channels = self.logits.in_channels
+        # (in, out, 2, 2) to (2 * 2 * out, in, 1, 1): the four cells one after the other.
+        weight = self.upsample.weight.permute(2, 3, 1, 0).reshape(4 * channels, -1, 1, 1)
+        bias = cast("Tensor", self.upsample.bias).repeat(4)
+        four = functional.relu(functional.conv2d(x, weight, bias))
+        own = torch.eye(4, dtype=x.dtype, device=x.device)[:, :, None]
+        each = (own * self.logits.weight.reshape(1, 1, channels)).reshape(4, 4 * channels, 1, 1)
+        logits = functional.conv2d(four, each, cast("Tensor", self.logits.bias).repeat(4))
+        # Each cell's four go where they belong; pixel_shuffle has no gradient for no regions.
+        side = 2 * x.shape[-1]
+        cells = logits.reshape(-1, 2, 2, *x.shape[-2:]).permute(0, 3, 1, 4, 2)
+        return cells.reshape(-1, side, side)

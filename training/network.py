@@ -56,6 +56,9 @@ class NetworkSettings:
     """Side at which the semantic feature is cropped for the box branch (7 or 14)."""
     mask_sampling: int = 0
     """The same in the mask branch; 0 adapts to the region's size."""
+    enlarge8: bool = False
+    """Whether regions are cropped from one map of stride 4 that the map of stride 8 was added
+    to; as published both are cropped."""
     hidden: int = 256
     """Width of the box heads' fully connected layers."""
     semantic_convolutions: int = 4
@@ -99,8 +102,11 @@ class NuHTC(nn.Module):
         self.pyramid = FeaturePyramid(cast("Backbone", backbone).channels, channels)
         self.rpn = RegionProposalHead(channels, settings.anchors)
         self.semantic = SemanticBranch(channels, convolutions=settings.semantic_convolutions)
-        self.box_features = HybridFeatures(7, settings.box_sampling, settings.box_semantic_size)
-        self.mask_features = HybridFeatures(14, settings.mask_sampling, 14)
+        enlarge8 = settings.enlarge8
+        self.box_features = HybridFeatures(
+            7, settings.box_sampling, settings.box_semantic_size, enlarge8=enlarge8
+        )
+        self.mask_features = HybridFeatures(14, settings.mask_sampling, 14, enlarge8=enlarge8)
         self.stages = nn.ModuleList(
             BoxHead(channels, 7, settings.hidden, classes) for _ in range(3)
         )

@@ -58,7 +58,9 @@ LITE0 = Preset(
     name="lite0",
     mpp=0.25,
     tile=256,
-    network=NetworkSettings(box_sampling=1, box_semantic_size=7, mask_sampling=1, hidden=128),
+    network=NetworkSettings(
+        box_sampling=1, box_semantic_size=7, mask_sampling=1, enlarge8=True, hidden=128
+    ),
     inference=InferenceSettings(
         proposals_per_level=500,
         proposals=250,

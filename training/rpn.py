@@ -60,16 +60,33 @@ class RegionProposalHead(nn.Module):
         like
             Gives dtype and device.
         """
+        count = height * width * len(self.settings.ratios)
+        return self.anchors_at(level, width, torch.arange(count, device=like.device), like)
+
+    def anchors_at(
+        self, level: int, width: int | torch.SymInt, index: Tensor, like: Tensor
+    ) -> Tensor:
+        """Some anchors (..., 4) of one level, by their ``index`` in :meth:`anchors`.
+
+        Parameters
+        ----------
+        level
+            Index of the feature map, 0 the finest.
+        width
+            The map's width in cells.
+        index
+            int64 (...).
+        like
+            Gives dtype and device.
+        """
         stride = STRIDES[level]
         ratios = torch.tensor(self.settings.ratios, dtype=like.dtype, device=like.device).sqrt()
         half = torch.stack([1 / ratios, ratios], dim=1) * (self.settings.scale * stride / 2)
-        y = torch.arange(height, dtype=like.dtype, device=like.device) * stride
-        x = torch.arange(width, dtype=like.dtype, device=like.device) * stride
-        centre = torch.stack(
-            [x[None, :].expand(height, width), y[:, None].expand(height, width)], dim=-1
-        )
-        corners = centre[:, :, None, :]
-        return torch.cat([corners - half, corners + half], dim=-1).reshape(-1, 4)
+        cell = index // len(ratios)
+        row = cell // width
+        centre = torch.stack([cell - row * width, row], dim=-1).to(like.dtype) * stride
+        size = half[index % len(ratios)]
+        return torch.cat([centre - size, centre + size], dim=-1)
 
     @staticmethod
     def flatten(logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,12 +121,12 @@ class RegionProposalHead(nn.Module):
         found, scores, levels = [], [], []
         for level, (cls, reg) in enumerate(zip(logits, deltas, strict=True)):
             flat, flat_deltas = self.flatten(cls, reg)
-            grid = self.anchors(level, cls.shape[-2], cls.shape[-1], flat)
             count = torch.sym_min(per_level, flat.shape[1])
-            best, index = flat.sigmoid().topk(count, dim=1)
+            best, index = flat.topk(count, dim=1)
             picked = torch.gather(flat_deltas, 1, index[..., None].expand(-1, -1, 4))
-            moved = boxes.decode(grid[index], picked, DELTA_STDS)
-            found.append(boxes.clip(moved, width, height))
-            scores.append(best)
+            # Only the picked anchors are made: the whole grid cost more than all else here.
+            anchors = self.anchors_at(level, cls.shape[-1], index, flat)
+            found.append(boxes.clip(boxes.decode(anchors, picked, DELTA_STDS), width, height))
+            scores.append(best.sigmoid())
             levels.append(torch.full_like(index[0], level))
         return torch.cat(found, dim=1), torch.cat(scores, dim=1), torch.cat(levels)

@@ -33,8 +33,9 @@ class SemanticBranch(nn.Module):
         size = maps[0].shape[-2:]
         x = functional.relu(self.lateral[0](maps[0]))
         for conv, coarse in zip(list(self.lateral)[1:], maps[1:], strict=True):
-            grown = functional.interpolate(coarse, size, mode="bilinear", align_corners=True)
-            x = x + functional.relu(conv(grown))
+            # A 1x1 convolution and an interpolation may change places; the small map is cheaper.
+            grown = functional.interpolate(conv(coarse), size, mode="bilinear", align_corners=True)
+            x = x + functional.relu(grown)
         for conv in self.convs:
             x = functional.relu(conv(x))
         return self.logits(x), functional.relu(self.embedding(x))

@@ -5,7 +5,7 @@ at any input size: maps are padded to whole windows *before* they are shifted, t
 takes part in attention, and windows are neither shrunk nor left unshifted on small maps.
 """
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,20 @@ class DropPath(nn.Module):
         return x * x.new_empty(shape).bernoulli_(kept).div_(kept)
 
 
+class Windows(NamedTuple):
+    """Which cells of a batch of maps make up each window, and the way back.
+
+    A row is a cell, row by row and picture by picture.
+    """
+
+    cells: Tensor
+    """int64 (B * W, 49), the row of each of a window's cells; B * H * W for padding"""
+    places: Tensor
+    """int64 (B * H * W, 2): the window of each row and its place in there, 0 to 48"""
+    mask: Tensor | None
+    """float (W, 49, 49) from :func:`shift_mask`, None for windows that are not shifted"""
+
+
 class WindowAttention(nn.Module):
     """Multi-head self-attention inside windows, with a bias for each relative position.
 
@@ -63,27 +77,43 @@ class WindowAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, windows: Windows) -> Tensor:
         """Attend within each window.
+
+        Queries, keys and values are worked out once for each cell, and once for all padding;
+        then rows are picked for each window and head. That is one copy where padding, shifting,
+        cutting into windows and splitting into heads took seven.
 
         Parameters
         ----------
         x
-            float (B * W, 49, C), the W windows of each picture in a row.
-        mask
-            float (W, 49, 49), added to the attention; None where nothing is masked.
+            float (N, C), the rows of all maps.
+        windows
+            Rows of each window.
         """
-        windows, cells, channels = x.shape
-        qkv = self.qkv(x).reshape(windows, cells, 3, self.heads, channels // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        channels = x.shape[1]
+        cells = WINDOW * WINDOW
+        width = channels // self.heads
+        padding = x.new_zeros(1, channels)
+        rows = self.qkv(torch.cat([x, padding])).reshape(-1, width)
+        head = torch.arange(self.heads, device=x.device)
+        # Of each cell, the heads of the query, then of the key, then of the value.
+        index = windows.cells[:, None, :] * (3 * self.heads) + head[:, None]
+        shape = (-1, self.heads, cells, width)
+        q, k, v = (
+            rows.index_select(0, (index + part * self.heads).flatten()).reshape(shape)
+            for part in range(3)
+        )
         attention = (q * self.scale) @ k.transpose(-2, -1)
         bias = self.position_bias[self.position_index].reshape(cells, cells, self.heads)
         attention = attention + bias.permute(2, 0, 1)
-        if mask is not None:
-            grouped = attention.reshape(-1, mask.shape[0], self.heads, cells, cells)
-            attention = (grouped + mask[:, None]).reshape(windows, self.heads, cells, cells)
-        out = attention.softmax(dim=-1) @ v
-        return cast("Tensor", self.proj(out.transpose(1, 2).reshape(windows, cells, channels)))
+        if windows.mask is not None:
+            grouped = attention.reshape(-1, windows.mask.shape[0], self.heads, cells, cells)
+            attention = (grouped + windows.mask[:, None]).reshape(-1, self.heads, cells, cells)
+        out = (attention.softmax(dim=-1) @ v).reshape(-1, width)
+        window, place = windows.places.unbind(1)
+        back = (window[:, None] * self.heads + head) * cells + place[:, None]
+        return cast("Tensor", self.proj(out.index_select(0, back.flatten()).reshape(-1, channels)))
 
 
 class Block(nn.Module):
@@ -93,15 +123,12 @@ class Block(nn.Module):
     ----------
     channels, heads
         See :class:`WindowAttention`.
-    shift
-        Cells by which the windows are moved up and left; 0 or half a window.
     drop_path
         See :class:`DropPath`.
     """
 
-    def __init__(self, channels: int, heads: int, shift: int, drop_path: float) -> None:
+    def __init__(self, channels: int, heads: int, drop_path: float) -> None:
         super().__init__()
-        self.shift = shift
         self.norm1 = nn.LayerNorm(channels)
         self.attention = WindowAttention(channels, heads)
         self.norm2 = nn.LayerNorm(channels)
@@ -109,25 +136,15 @@ class Block(nn.Module):
         self.fc2 = nn.Linear(4 * channels, channels)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Map (B, H, W, C) of a map of that shape; ``mask`` from :func:`shift_mask`."""
-        x = x + self.drop_path(self._attend(self.norm1(x), mask))
+    def forward(self, x: Tensor, windows: Windows, batch: int) -> Tensor:
+        """Rows (N, C) of rows (N, C) that belong to ``batch`` pictures."""
+        x = x + self._some(self.attention(self.norm1(x), windows), batch)
         hidden = self.fc2(functional.gelu(self.fc1(self.norm2(x))))
-        return x + cast("Tensor", self.drop_path(hidden))
+        return x + self._some(hidden, batch)
 
-    def _attend(self, x: Tensor, mask: Tensor) -> Tensor:
-        _, height, width, _ = x.shape
-        x = functional.pad(x, (0, 0, 0, -width % WINDOW, 0, -height % WINDOW))
-        if self.shift:
-            x = torch.roll(x, (-self.shift, -self.shift), dims=(1, 2))
-        batch, padded_height, padded_width, channels = x.shape
-        windows = self.attention(_windows(x), mask if self.shift else None)
-        rows, columns = padded_height // WINDOW, padded_width // WINDOW
-        x = windows.reshape(batch, rows, columns, WINDOW, WINDOW, channels)
-        x = x.permute(0, 1, 3, 2, 4, 5).reshape(batch, padded_height, padded_width, channels)
-        if self.shift:
-            x = torch.roll(x, (self.shift, self.shift), dims=(1, 2))
-        return x[:, :height, :width]
+    def _some(self, x: Tensor, batch: int) -> Tensor:
+        """``x``, or nothing for the pictures that this block leaves out."""
+        return cast("Tensor", self.drop_path(x.reshape(batch, -1, x.shape[1]))).reshape(x.shape)
 
 
 class PatchMerging(nn.Module):
@@ -178,7 +195,7 @@ class SwinTransformer(nn.Module):
         self.patch_norm = nn.LayerNorm(self.channels[0])
         rates = iter(torch.linspace(0, drop_path, sum(self.depths)).tolist())
         self.stages = nn.ModuleList(
-            nn.ModuleList(Block(c, h, i % 2 * (WINDOW // 2), next(rates)) for i in range(depth))
+            nn.ModuleList(Block(c, h, next(rates)) for _ in range(depth))
             for c, h, depth in zip(self.channels, self.heads, self.depths, strict=True)
         )
         self.merges = nn.ModuleList(PatchMerging(c) for c in self.channels[:-1])
@@ -199,11 +216,52 @@ class SwinTransformer(nn.Module):
         for i, (blocks, norm) in enumerate(zip(self.stages, self.norms, strict=True)):
             if i:
                 x = self.merges[i - 1](x)
-            mask = shift_mask(x.shape[1], x.shape[2], x)
-            for block in cast("nn.ModuleList", blocks):
-                x = block(x, mask)
+            batch, height, width, channels = x.shape
+            # Every second block's windows are half a window further down and right.
+            plans = [window_cells(batch, height, width, shift, x) for shift in (0, WINDOW // 2)]
+            x = x.reshape(-1, channels)
+            for number, block in enumerate(cast("nn.ModuleList", blocks)):
+                x = block(x, plans[number % 2], batch)
+            x = x.reshape(batch, height, width, channels)
             maps.append(norm(x).permute(0, 3, 1, 2))
         return maps
+
+
+def window_cells(batch: int, height: int, width: int, shift: int, like: Tensor) -> Windows:
+    """Cut maps into windows; maps are padded to whole windows, then moved up and left.
+
+    Parameters
+    ----------
+    batch, height, width
+        Number of maps, and their size in cells.
+    shift
+        Cells to move by; what leaves on one side comes back on the other.
+    like
+        Gives dtype and device.
+    """
+    tall, wide = height + -height % WINDOW, width + -width % WINDOW
+    y = _turn(torch.arange(tall, device=like.device) + shift, tall)
+    x = _turn(torch.arange(wide, device=like.device) + shift, wide)
+    picture = torch.arange(batch, device=like.device)
+    inside = (y[:, None] < height) & (x < width)
+    cells = picture[:, None, None] * (height * width) + y[:, None] * width + x
+    cells = torch.where(inside, cells, batch * height * width)
+    y = _turn(torch.arange(height, device=like.device) + (tall - shift), tall)
+    x = _turn(torch.arange(width, device=like.device) + (wide - shift), wide)
+    columns = wide // WINDOW
+    window = (y // WINDOW)[:, None] * columns + x // WINDOW
+    window = picture[:, None, None] * (tall // WINDOW * columns) + window
+    place = ((y % WINDOW)[:, None] * WINDOW + x % WINDOW).expand_as(window)
+    return Windows(
+        _windows(cells[..., None]).squeeze(-1),
+        torch.stack([window.flatten(), place.flatten()], dim=1),
+        shift_mask(height, width, like) if shift else None,
+    )
+
+
+def _turn(index: Tensor, side: int) -> Tensor:
+    """``index % side`` of indices up to twice ``side``; the exporter has no % for a dynamic one."""
+    return torch.where(index >= side, index - side, index)
 
 
 def shift_mask(height: int, width: int, like: Tensor) -> Tensor:

@@ -8,9 +8,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional
 
 from nuhtc.training.resize import double
-from nuhtc.training.swin import DropPath, SwinTransformer, WindowAttention, shift_mask
+from nuhtc.training.swin import (
+    DropPath,
+    SwinTransformer,
+    WindowAttention,
+    Windows,
+    shift_mask,
+    window_cells,
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +75,38 @@ def test_masked_cells_have_no_weight() -> None:
     mask = torch.zeros(1, 49, 49)
     mask[:, :20, 20:] = -100
     mask[:, 20:, :20] = -100
+    rows = torch.arange(98)
+    places = torch.stack([rows // 49, rows % 49], dim=1)
+    windows = Windows(rows.reshape(2, 49), places, mask)
     x = torch.randn(2, 49, 32)
     changed = x.clone()
     changed[:, 20:] = torch.randn(2, 29, 32)
-    torch.testing.assert_close(attention(x, mask)[:, :20], attention(changed, mask)[:, :20])
+    before, after = (
+        attention(rows.flatten(0, 1), windows).reshape(2, 49, 32)[:, :20] for rows in (x, changed)
+    )
+    torch.testing.assert_close(before, after)
+
+
+@given(st.integers(1, 3), st.integers(1, 20), st.integers(1, 20), st.sampled_from([0, 3]))
+@settings(max_examples=40, deadline=None)
+def test_windows_are_a_padded_shifted_map_in_pieces(
+    batch: int, height: int, width: int, shift: int
+) -> None:
+    windows = window_cells(batch, height, width, shift, torch.zeros(1))
+    count = batch * height * width
+    cells = torch.arange(count).reshape(batch, height, width)
+    padded = functional.pad(cells, (0, -width % 7, 0, -height % 7), value=count)
+    moved = torch.roll(padded, (-shift, -shift), dims=(1, 2))
+    pieces = [
+        moved[b, y : y + 7, x : x + 7].flatten()
+        for b in range(batch)
+        for y in range(0, moved.shape[1], 7)
+        for x in range(0, moved.shape[2], 7)
+    ]
+    assert torch.equal(windows.cells, torch.stack(pieces))
+    window, place = windows.places.unbind(1)
+    assert torch.equal(windows.cells[window, place], torch.arange(count))
+    assert (windows.mask is None) == (shift == 0)
 
 
 @given(st.integers(1, 40), st.integers(1, 40))
