@@ -136,6 +136,7 @@ class _Table:
     def finish(self) -> None:
         self._settle()
         database, boxes = self._database, np.concatenate(self._boxes)
+        self._boxes.clear()
         database.execute(gpkg_schema.RTREE)
         fill_rtree(database, boxes)
         for trigger in gpkg_schema.TRIGGERS:

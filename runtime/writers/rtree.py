@@ -15,6 +15,11 @@ from numpy.typing import NDArray
 
 _CELL: Final = np.dtype([("id", ">i8"), ("box", ">f4", (4,))])
 _ROOT: Final = 1
+_ROWID: Final = "INSERT INTO rtree_nuclei_geom_rowid VALUES (?, ?)"
+_PARENT: Final = "INSERT INTO rtree_nuclei_geom_parent VALUES (?, ?)"
+
+_BLOCK: Final = 512
+"""Nodes written at a time, to keep the memory small."""
 
 
 def outward(boxes: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -48,17 +53,17 @@ def fill_rtree(database: sqlite3.Connection, boxes: NDArray[np.float32]) -> None
         top = groups == 1
         nodes = np.array([_ROOT]) if top else np.arange(next_node, next_node + groups)
         next_node += groups
-        _write_nodes(database, nodes, cuts, ids, boxes, size, depth if top else 0)
-        above = np.repeat(nodes, np.diff(cuts)).tolist()
-        if depth == 0:
-            database.executemany(
-                "INSERT INTO rtree_nuclei_geom_rowid VALUES (?, ?)",
-                zip(ids.tolist(), above, strict=True),
+        for first in range(0, groups, _BLOCK):
+            some = slice(first, min(first + _BLOCK, groups))
+            edges = cuts[first : some.stop + 1]
+            here = slice(int(edges[0]), int(edges[-1]))
+            _write_nodes(
+                *(database, nodes[some], edges - edges[0], ids[here], boxes[here]),
+                *(size, depth if top else 0),
             )
-        else:
+            above = np.repeat(nodes[some], np.diff(edges)).tolist()
             database.executemany(
-                "INSERT INTO rtree_nuclei_geom_parent VALUES (?, ?)",
-                zip(ids.tolist(), above, strict=True),
+                _ROWID if depth == 0 else _PARENT, zip(ids[here].tolist(), above, strict=True)
             )
         if top:
             return
