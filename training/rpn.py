@@ -64,7 +64,7 @@ class RegionProposalHead(nn.Module):
         return self.anchors_at(level, width, torch.arange(count, device=like.device), like)
 
     def anchors_at(
-        self, level: int, width: int | torch.SymInt, index: Tensor, like: Tensor
+        self, level: int, width: int, index: Tensor, like: Tensor
     ) -> Tensor:
         """Some anchors (..., 4) of one level, by their ``index`` in :meth:`anchors`.
 
