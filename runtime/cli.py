@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     try:
         if argv[:1] == [BENCH]:
-            _say(bench(argv[1:]))
+            say(bench(argv[1:]))
             return EXIT_DONE
         arguments = parse(argv)
         with log_to_stderr(PROG, verbose=arguments.verbose):

@@ -17,7 +17,7 @@ from nuhtc.runtime.class_map import ClassMap
 from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei, to_nuclei
 from nuhtc.runtime.ragged import ring_areas, ring_bounds
-from nuhtc.runtime.stitch import stitch
+from nuhtc.runtime.stitch import StitchStream
 from nuhtc.runtime.store.manifest import Manifest
 from nuhtc.runtime.summary import SlideFacts
 
@@ -170,10 +170,30 @@ def _sure(part: Candidates, least: float) -> Candidates:
 def _stitched(
     parts: Iterable[Candidates], grid: Grid, ran: NDArray[np.bool_]
 ) -> Iterator[Candidates]:
-    """Stitch the whole slide and hand it on in chunks."""
-    found = list(parts)
-    if not found:
-        return
-    every = stitch(Candidates.concatenate(found), grid, ran)
-    for start in range(0, len(every), CHUNK):
-        yield every.take(np.arange(start, min(start + CHUNK, len(every))))
+    """Stitch row by row and hand on in chunks what is settled."""
+    stream = StitchStream(grid, ran)
+    classes = 0
+    for row, candidates in _by_row(parts, grid.cols):
+        classes = candidates.probabilities.shape[1]
+        yield from _chunks(stream.add_row(row, candidates))
+    yield from _chunks(stream.finish(classes))
+
+
+def _by_row(parts: Iterable[Candidates], cols: int) -> Iterator[tuple[int, Candidates]]:
+    """Cut parts, whose tiles ascend, into rows of tiles; a row may begin and end in any part."""
+    open_row, waiting = -1, list[Candidates]()
+    for part in parts:
+        rows = part.tile // np.int32(cols)
+        for row in np.unique(rows).tolist():
+            if row != open_row and waiting:
+                yield open_row, Candidates.concatenate(waiting)
+                waiting = []
+            open_row = row
+            waiting.append(part.take(np.flatnonzero(rows == row)))
+    if waiting:
+        yield open_row, Candidates.concatenate(waiting)
+
+
+def _chunks(found: Candidates) -> Iterator[Candidates]:
+    for start in range(0, len(found), CHUNK):
+        yield found.take(np.arange(start, min(start + CHUNK, len(found))))

@@ -63,9 +63,7 @@ class RegionProposalHead(nn.Module):
         count = height * width * len(self.settings.ratios)
         return self.anchors_at(level, width, torch.arange(count, device=like.device), like)
 
-    def anchors_at(
-        self, level: int, width: int, index: Tensor, like: Tensor
-    ) -> Tensor:
+    def anchors_at(self, level: int, width: int, index: Tensor, like: Tensor) -> Tensor:
         """Some anchors (..., 4) of one level, by their ``index`` in :meth:`anchors`.
 
         Parameters
