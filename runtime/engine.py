@@ -30,7 +30,9 @@ FEATURES = ("fine4", "fine8", "summary16", "summary32", "semantic")
 """Outputs of the trunk that heads and masks take as they are."""
 
 
-def open_engine(bundle: Bundle, name: str = "auto", threads: int = 0) -> Engine:
+def open_engine(
+    bundle: Bundle, name: str = "auto", threads: int = 0, precision: str = "fp32"
+) -> Engine:
     """Load a bundle's graphs into the engine asked for.
 
     Parameters
@@ -41,6 +43,8 @@ def open_engine(bundle: Bundle, name: str = "auto", threads: int = 0) -> Engine:
         One of ENGINES; ``auto`` takes the fastest that works here.
     threads
         CPU threads of the engine; 0 takes every core.
+    precision
+        Which of the bundle's graphs.
 
     Raises
     ------
@@ -49,7 +53,7 @@ def open_engine(bundle: Bundle, name: str = "auto", threads: int = 0) -> Engine:
     """
     if name not in ENGINES:
         raise EngineError(f"no engine is called {name!r}; choose from {', '.join(ENGINES)}")
-    return OnnxEngine(bundle, threads)
+    return OnnxEngine(bundle, threads, precision)
 
 
 class OnnxEngine:
@@ -61,11 +65,13 @@ class OnnxEngine:
         A checked bundle.
     threads
         CPU threads; 0 takes every core.
+    precision
+        Which of the bundle's graphs.
     """
 
     name = "cpu"
 
-    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 0, precision: str = "fp32") -> None:
         self.card: Card = bundle.card
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -73,9 +79,9 @@ class OnnxEngine:
         # Each graph has its own threads, which by default spin for a while after a call and so
         # take the cores from the next graph's: together the three took twice their sum.
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        self._trunk = _session(bundle.graph("trunk"), options)
-        self._heads = _session(bundle.graph("heads"), options)
-        self._masks = _session(bundle.graph("masks"), options)
+        self._trunk = _session(bundle.graph("trunk", precision), options)
+        self._heads = _session(bundle.graph("heads", precision), options)
+        self._masks = _session(bundle.graph("masks", precision), options)
         shape = next(o.shape for o in self._heads.get_outputs() if o.name == "probabilities")
         if shape[-1] != len(self.card.classes):
             raise EngineError(

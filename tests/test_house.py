@@ -14,13 +14,23 @@ ROOT = Path(__file__).parents[1]
 
 ALLOWED = {
     "training": {"training", "native"},
-    "export": {"export", "training", "runtime.bundle", "runtime.errors"},
+    "export": {
+        "export",
+        "training",
+        "runtime.bundle",
+        "runtime.bundle_archive",
+        "runtime.errors",
+    },
     "runtime": {"runtime", "native"},
     "native": {"native"},
 }
 """What each room may import of the project; a module's name stands for all below it."""
 
-EXCEPTIONS = {"training/evaluation/predict_bundle.py": {"runtime"}}
+EXCEPTIONS = {
+    "training/evaluation/predict_bundle.py": {"runtime"},
+    "export/prove.py": {"runtime.engine"},
+    "export/quality.py": {"runtime.detections"},
+}
 """What single files may import besides: to measure a bundle is to run it."""
 
 FOREIGN = {

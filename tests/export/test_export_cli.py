@@ -17,9 +17,12 @@ import pytest
 from PIL import Image
 from reference.exports import Exported
 
-from nuhtc.export import bundle as bundle_module
-from nuhtc.export.bundle import FILES, RESEARCH, make_card
-from nuhtc.export.cli import example_tiles, main, read_tiles
+from nuhtc.export import precisions
+from nuhtc.export.bundle import RESEARCH, make_card
+from nuhtc.export.cli import main
+from nuhtc.export.precisions import FLOAT
+from nuhtc.export.report import FILES as REPORT
+from nuhtc.export.tiles import example_tiles, read_tiles
 from nuhtc.runtime.bundle import load_bundle
 from nuhtc.runtime.errors import SlideError
 
@@ -29,10 +32,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 @pytest.fixture(autouse=True)
 def traced(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def copy(_: object, folder: Path, **__: object) -> None:
-        for name in FILES:
+        for name in FLOAT.values():
             shutil.copy(exported.float32.path(name), folder / name)
 
-    monkeypatch.setattr(bundle_module, "export_graphs", copy)
+    monkeypatch.setattr(precisions, "export_graphs", copy)
     yield
 
 
@@ -55,13 +58,13 @@ def test_a_bundle_and_its_proof(
     assert captured.err == ""
     for output in ("trunk.fine4", "trunk.scores", "heads.boxes", "heads.probabilities", "masks"):
         assert output in captured.out
-    assert "TOO FAR" not in captured.out and str(out) in captured.out
+    assert "All within the limits" in captured.out and str(out) in captured.out
     card = load_bundle(out).card
     assert card.precisions["fp32"].storage == storage
     assert [(c.name, c.color) for c in card.classes] == [
         (c.name, c.color) for c in exported.info.classes
     ]
-    assert {path.name for path in out.iterdir()} == {"card.json", *FILES}
+    assert {path.name for path in out.iterdir()} == {"card.json", *FLOAT.values(), *REPORT}
     assert [path.name for path in out.parent.iterdir()] == ["bundle"], "no leftovers"
 
 
@@ -87,7 +90,9 @@ def test_a_card_tells_what_the_checkpoint_is(exported: Exported) -> None:
 
 def test_a_card_without_data(exported: Exported) -> None:
     info = replace(exported.info, data=())
-    card = make_card(exported.preset, info, "float32", exported.float32.folder)
+    card = make_card(
+        exported.preset, info, exported.float32.card.precisions, exported.float32.folder
+    )
     assert card.name == "lite0"
 
 
@@ -101,7 +106,7 @@ def test_too_far_from_pytorch(
     argv = [str(exported.checkpoint), "--out", str(tmp_path / "bundle"), option, limit]
     assert main(argv) == 1
     captured = capsys.readouterr()
-    assert "TOO FAR" in captured.out
+    assert "Beyond the limits" in captured.out
     assert len(captured.err.splitlines()) == 1 and "too far" in captured.err
     assert not list(tmp_path.iterdir()), "what fails its proof is not left behind"
 
@@ -170,7 +175,7 @@ def test_trouble_on_the_way_leaves_the_old_bundle_and_nothing_else(
         raise trouble
 
     before = load_bundle(bundle_copy).digest
-    monkeypatch.setattr(bundle_module, "export_graphs", stop)
+    monkeypatch.setattr(precisions, "export_graphs", stop)
     failure(capsys, [str(exported.checkpoint), "--out", str(bundle_copy)], code)
     assert load_bundle(bundle_copy).digest == before
     assert [path.name for path in bundle_copy.parent.iterdir()] == [bundle_copy.name]
@@ -188,7 +193,7 @@ def test_tiles_from_pictures(tmp_path: Path) -> None:
     picture(folder / "small.png", 63, 200)
     picture(folder / "b.tif", 64, 64)
     (folder / "notes.txt").write_text("no picture")
-    tiles = read_tiles(folder, 64)
+    tiles = read_tiles(folder, 64).rgb
     assert tiles.shape == (2, 64, 64, 3) and tiles.dtype == np.uint8
     with Image.open(folder / "a.png") as whole:
         assert np.array_equal(tiles[0], np.asarray(whole)[18:82, 3:67])
@@ -197,7 +202,7 @@ def test_tiles_from_pictures(tmp_path: Path) -> None:
 def test_the_first_eight_pictures_do(tmp_path: Path) -> None:
     for i in range(10):
         picture(tmp_path / "pictures" / f"{i}.png", 32, 32 + i)
-    assert read_tiles(tmp_path / "pictures", 32).shape == (8, 32, 32, 3)
+    assert read_tiles(tmp_path / "pictures", 32).rgb.shape == (8, 32, 32, 3)
 
 
 def test_folders_without_a_fitting_picture(tmp_path: Path) -> None:
