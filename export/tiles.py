@@ -119,7 +119,7 @@ def read_tiles(folder: Path, side: int, most: int = COMPARED, *, held_out: bool 
     if not found:
         raise SlideError(f"{folder}: holds no picture of {side}x{side} pixels or more")
     name = folder.resolve().name
-    return Tiles(np.stack(found), f"{len(found)} tiles, the middles of {kind} of {name}")
+    return Tiles(np.stack(found), f"the middles of {len(found)} {kind} of {name}")
 
 
 def _open(path: Path) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ in for it, and everything around it is real.
 """
 
 import errno
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +21,7 @@ from reference.exports import Exported
 from nuhtc.export import precisions
 from nuhtc.export.bundle import RESEARCH, make_card
 from nuhtc.export.cli import main
-from nuhtc.export.precisions import FLOAT
+from nuhtc.export.precisions import FLOAT, HALF, INTEGER
 from nuhtc.export.report import FILES as REPORT
 from nuhtc.export.tiles import example_tiles, read_tiles
 from nuhtc.runtime.bundle import load_bundle
@@ -66,6 +67,62 @@ def test_a_bundle_and_its_proof(
     ]
     assert {path.name for path in out.iterdir()} == {"card.json", *FLOAT.values(), *REPORT}
     assert [path.name for path in out.parent.iterdir()] == ["bundle"], "no leftovers"
+
+
+def test_all_precisions_in_one_archive(
+    exported: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "bundle.zip"
+    # How near random heads come in int8 says nothing; a trained network is measured elsewhere.
+    loose = ["--min-agreement", "0", "--min-mask-iou", "0", "--max-feature-difference", "99"]
+    argv = [str(exported.checkpoint), "--out", str(out), "--fp32", "--fp16", "--int8", *loose]
+    assert main(argv) == 0, capsys.readouterr()
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle.zip"]
+    bundle = load_bundle(out)
+    card = bundle.card
+    assert set(card.files) == {*FLOAT.values(), *HALF.values(), *INTEGER.values(), *REPORT}
+    assert [card.precisions[name].storage for name in ("fp32", "fp16", "int8")] == [
+        "float16",
+        "float16",
+        "int8",
+    ]
+    assert card.precisions["int8"].heads == card.precisions["fp32"].heads == "heads.onnx"
+    assert "made-up" in card.precisions["int8"].calibration
+    assert card.precisions["fp32"].calibration == ""
+    proof = json.loads(bundle.path("parity.json").read_bytes())
+    assert set(proof["precisions"]) == {"fp32", "fp16", "int8"} and proof["passes"]
+    assert bundle.path("parity.md").read_text() in capsys.readouterr().out
+    assert main([*argv[:3], *loose]) == 0, "an older archive is replaced"
+    assert set(load_bundle(out).card.precisions) == {"fp32"}
+
+
+def test_fp16_alone_is_half_the_size(exported: Exported, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    assert main([str(exported.checkpoint), "--out", str(out), "--fp16"]) == 0
+    card = load_bundle(out).card
+    assert set(card.precisions) == {"fp16"} and set(card.files) == {*HALF.values(), *REPORT}
+    whole = exported.float32.card.files
+    size = sum(card.files[name].size for name in HALF.values())
+    assert size < 0.53 * sum(whole[name].size for name in FLOAT.values())
+
+
+def test_int8_alone_brings_the_graphs_it_shares(exported: Exported, tmp_path: Path) -> None:
+    picture(tmp_path / "calibration" / "a.png", 256, 256)
+    argv = [str(exported.checkpoint), "--out", str(tmp_path / "bundle"), "--int8"]
+    argv += ["--calibration", str(tmp_path / "calibration"), "--max-feature-difference", "99"]
+    assert main([*argv, "--min-agreement", "0", "--min-mask-iou", "0"]) == 0
+    card = load_bundle(tmp_path / "bundle").card
+    assert set(card.files) == {*INTEGER.values(), *REPORT}
+    assert card.precisions["int8"].calibration == ("the middles of 1 pictures of calibration")
+
+
+def test_an_archive_of_something_else_is_left(
+    exported: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "photos.zip"
+    out.write_bytes(b"memories")
+    assert "no bundle" in failure(capsys, [str(exported.checkpoint), "--out", str(out)])
+    assert out.read_bytes() == b"memories"
 
 
 def test_a_card_tells_what_the_checkpoint_is(exported: Exported) -> None:
@@ -238,6 +295,7 @@ def test_made_up_tiles_are_always_the_same() -> None:
         ["model.pt"],
         ["--out", "bundle"],
         ["model.pt", "--out", "b", "--storage", "int1"],
+        ["model.pt", "--out", "b", "--calibration", "pictures"],
         ["model.pt", "--out", "b", "--max-box-difference", "far"],
     ],
 )
@@ -253,7 +311,7 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    for option in ("--out", "--storage", "--tiles", "--max-box-difference"):
+    for option in ("--out", "--int8", "--storage", "--calibration", "--data", "--max-pq-loss"):
         assert option in text
 
 
