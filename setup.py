@@ -23,7 +23,7 @@ setup(
     package_data={
         "nuhtc.training": ["py.typed"],
         "nuhtc.export": ["py.typed"],
-        "nuhtc.runtime": ["py.typed", "models/*/*.onnx", "models/*/card.json"],
+        "nuhtc.runtime": ["py.typed", "models/*/*.onnx", "models/*/card.json", "models/*/parity.*"],
         "nuhtc.native": ["py.typed", "*.pyi"],
     },
     include_package_data=False,

@@ -19,7 +19,7 @@ from nuhtc.training.data.open import open_set
 from nuhtc.training.data.splits import split
 from nuhtc.training.evaluation.instance import compare
 from nuhtc.training.evaluation.predict import predict
-from nuhtc.training.evaluation.predict_bundle import BundleModel
+from nuhtc.training.evaluation.predict_bundle import open_bundle_model
 
 MEASURES = ("pq", "dq", "sq", "dice")
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--json", type=Path, help="also write the figures of every picture here")
     arguments = parser.parse_args()
-    model = BundleModel(arguments.bundle, arguments.tile, arguments.threads)
+    model = open_bundle_model(arguments.bundle, arguments.tile, arguments.threads)
     report: dict[str, dict[str, dict[str, float]]] = {}
     for root in arguments.data:
         dataset = open_set(root)

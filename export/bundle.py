@@ -2,12 +2,13 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from nuhtc.export.graphs import export_graphs, store_half
+from nuhtc.export import report
+from nuhtc.export.precisions import FILES, Wanted, write_graphs
 from nuhtc.runtime.bundle import (
-    GRAPHS,
     Bundle,
     Card,
     DataSource,
@@ -18,12 +19,11 @@ from nuhtc.runtime.bundle import (
     file_digest,
     load_bundle,
 )
-from nuhtc.runtime.errors import OutputError
+from nuhtc.runtime.bundle_archive import pack_bundle
+from nuhtc.runtime.errors import BundleError, OutputError
 from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import Preset
-
-FILES = tuple(f"{name}.onnx" for name in GRAPHS)
 
 RESEARCH = "research use only, following from the licences of the training data"
 UNKNOWN = "unknown, since the training data is not stated; ask whoever trained it"
@@ -33,10 +33,10 @@ def write_bundle(
     network: NuHTC,
     preset: Preset,
     info: CheckpointInfo,
-    folder: Path,
+    out: Path,
+    wanted: Wanted,
     *,
-    storage: str,
-    accept: Callable[[Bundle], bool] = lambda bundle: True,
+    prove: Callable[[Bundle], Mapping[str, bytes] | None] = lambda bundle: {},
 ) -> Bundle | None:
     """Export a network and describe it.
 
@@ -46,59 +46,95 @@ def write_bundle(
         In evaluation mode.
     preset, info
         What the network is.
-    folder
-        Where the bundle goes; an older bundle there is replaced, anything else is refused.
-    storage
-        ``float16`` or ``float32``: how weights are stored. Arithmetic is float32.
-    accept
-        Looks at the finished bundle before it is put in place.
+    out
+        Where the bundle goes: a folder, or a ``.zip`` file. An older bundle there is replaced,
+        anything else is refused.
+    wanted
+        The precisions it holds.
+    prove
+        Looks at the finished bundle before it is put in place: None refuses it, else files to
+        put beside the graphs, by name.
 
     Returns
     -------
     Bundle or None
-        None where ``accept`` said no: then ``folder`` is as it was before.
+        None where ``prove`` said no: then ``out`` is as it was before.
 
     Raises
     ------
     OutputError
-        The folder holds something else, or cannot be written.
+        There is something else at ``out``, or it cannot be written.
     """
-    if folder.exists() and not (folder.is_dir() and _replaceable(folder)):
-        raise OutputError(f"{folder}: exists and is no bundle; choose another --out")
+    check_out(out)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as error:
-        raise OutputError(f"{folder.parent}: cannot be written ({error.strerror})") from error
+        raise OutputError(f"{out.parent}: cannot be written ({error.strerror})") from error
     try:
-        export_graphs(
-            network, work, per_level=preset.inference.proposals_per_level, tile=preset.tile
-        )
-        if storage == "float16":
-            for name in GRAPHS:
-                store_half(work / f"{name}.onnx")
-        card = make_card(preset, info, storage, work)
+        graphs = write_graphs(network, preset, work, wanted)
+        card = make_card(preset, info, graphs, work)
         (work / "card.json").write_bytes(card.to_json())
-        if not accept(load_bundle(work)):
+        proof = prove(load_bundle(work))
+        if proof is None:
             return None
-        work.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        work.rename(folder)
+        for name, content in proof.items():
+            (work / name).write_bytes(content)
+        files = {**card.files, **{name: file_digest(work / name) for name in proof}}
+        (work / "card.json").write_bytes(replace(card, files=files).to_json())
+        load_bundle(work)
+        _put(work, out)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
+        raise OutputError(f"{out}: cannot be written ({error.strerror})") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return load_bundle(folder)
+    return load_bundle(out)
+
+
+def check_out(out: Path) -> None:
+    """Refuse to replace what is no bundle.
+
+    Raises
+    ------
+    OutputError
+        There is something else at ``out``.
+    """
+    if not out.exists():
+        return
+    if _is_archive(out):
+        try:
+            load_bundle(out)
+        except BundleError as error:
+            raise OutputError(f"{out}: exists and is no bundle; choose another --out") from error
+    elif not (out.is_dir() and _replaceable(out)):
+        raise OutputError(f"{out}: exists and is no bundle; choose another --out")
+
+
+def _is_archive(out: Path) -> bool:
+    return out.suffix.lower() == ".zip" and not out.is_dir()
 
 
 def _replaceable(folder: Path) -> bool:
     names = {path.name for path in folder.iterdir()}
-    return not names or ("card.json" in names and names <= {"card.json", "engines", *FILES})
+    known = {"card.json", "engines", *FILES, *report.FILES}
+    return not names or ("card.json" in names and names <= known)
 
 
-def make_card(preset: Preset, info: CheckpointInfo, storage: str, folder: Path) -> Card:
+def _put(work: Path, out: Path) -> None:
+    if _is_archive(out):
+        pack_bundle(work, out)
+        return
+    work.chmod(0o755)
+    if out.exists():
+        shutil.rmtree(out)
+    work.rename(out)
+
+
+def make_card(
+    preset: Preset, info: CheckpointInfo, graphs: Mapping[str, GraphSet], folder: Path
+) -> Card:
     """The card of a network whose graphs lie in ``folder``."""
+    files = sorted({name for one in graphs.values() for name in (one.trunk, one.heads, one.masks)})
     inference, network = preset.inference, preset.network
     stated = info.data and all(item.licence != "unknown" for item in info.data)
     return Card(
@@ -111,7 +147,7 @@ def make_card(preset: Preset, info: CheckpointInfo, storage: str, folder: Path) 
         multiple=32,
         mean=network.mean,
         std=network.std,
-        precisions={"fp32": GraphSet(*FILES, storage=storage)},
+        precisions=dict(graphs),
         proposals=ProposalSettings(
             count=inference.proposals,
             min_side=inference.proposal_min_side,
@@ -128,5 +164,5 @@ def make_card(preset: Preset, info: CheckpointInfo, storage: str, folder: Path) 
         licence=RESEARCH if stated else UNKNOWN,
         data=tuple(DataSource(item.name, item.licence, item.source) for item in info.data),
         metrics={name: dict(values) for name, values in info.metrics},
-        files={name: file_digest(folder / name) for name in FILES},
+        files={name: file_digest(folder / name) for name in files},
     )

@@ -9,31 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from nuhtc.export.graphs import FEATURES, TRUNK_OUTPUTS, HeadsGraph, MasksGraph, TrunkGraph
+from nuhtc.export.limits import Limits
 from nuhtc.runtime.bundle import GRAPHS, Bundle
 from nuhtc.training.inference import propose, regions_of
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import InferenceSettings
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Largest difference from PyTorch, of any single value, that passes."""
-
-    features: float
-    """of features and foreground, in standard deviations of the output"""
-    boxes: float
-    """of boxes, in tile pixels"""
-    probabilities: float
-    """of scores, class and mask probabilities"""
-
-
-LIMITS = {
-    "float32": Limits(features=5e-3, boxes=0.05, probabilities=5e-3),
-    # Storing a weight as float16 rounds it by up to 5e-4 of itself, and a sum of hundreds of
-    # them, layer upon layer, can be off by a few hundredths of a deviation in one cell.
-    "float16": Limits(features=0.1, boxes=0.25, probabilities=0.03),
-}
-"""Default limits by how the weights are stored."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +37,7 @@ def compare(
     settings: InferenceSettings,
     tiles: NDArray[np.uint8],
     limits: Limits,
+    precision: str = "fp32",
 ) -> list[Difference]:
     """Run tiles through PyTorch and the bundle's graphs in ONNX Runtime, output by output.
 
@@ -75,10 +56,14 @@ def compare(
         uint8 (B, H, W, 3).
     limits
         What passes.
+    precision
+        Which of the bundle's graphs.
     """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
     sessions = {
         name: onnxruntime.InferenceSession(
-            str(bundle.graph(name)), providers=["CPUExecutionProvider"]
+            str(bundle.graph(name, precision)), options, providers=["CPUExecutionProvider"]
         )
         for name in GRAPHS
     }

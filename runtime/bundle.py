@@ -1,22 +1,20 @@
 """A bundle: what export writes and the runtime reads.
 
-A bundle is a folder that holds ``card.json`` and three ONNX graphs, ``trunk``, ``heads`` and
-``masks``, in one precision or several (fp32, fp16, int8), which may share files. It is data:
-nothing in it is unpickled or executed as code. Every file's SHA-256 is in the card and is
-checked before the file is used.
+A bundle is a folder, or that folder packed into one ``.zip`` file. It holds ``card.json`` and
+three ONNX graphs, ``trunk``, ``heads`` and ``masks``, in one precision or several (fp32, fp16,
+int8), which may share files. It is data: nothing in it is unpickled or executed as code. Every
+file's SHA-256 is in the card and is checked before the file is used.
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
 
 import orjson
 
 from nuhtc.runtime.errors import BundleError
+from nuhtc.runtime.typed_json import build
 
 FORMAT = "nuhtc-bundle"
 VERSION = 2
@@ -24,6 +22,8 @@ GRAPHS = ("trunk", "heads", "masks")
 PRECISIONS = ("fp32", "fp16", "int8")
 """Arithmetic that a bundle may have graphs for."""
 DEFAULT_MODEL = "lite0"
+CARD_MOST_BYTES = 1 << 20
+"""A card is a few kilobytes; whatever is longer than this is none."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ProposalSettings:
     """IoU above which the lesser of two boxes of one level is dropped"""
     watershed_opening: int
     """erosions, then as many dilations, of the foreground map by a 5x5 square"""
-    watershed_split: float = 0.0
+    watershed_split: float = field(default=0.0, metadata={"optional": True})
     """least rise between touching nuclei for them to be taken apart; 0: never, as published"""
 
 
@@ -143,6 +143,8 @@ class Bundle:
     card: Card
     digest: str
     """``sha256:`` of ``card.json``, which holds the digests of all other files"""
+    archive: Path | None = None
+    """the ``.zip`` that ``folder`` was unpacked from, if it was"""
 
     def path(self, name: str) -> Path:
         """Where a file of the bundle is."""
@@ -159,7 +161,7 @@ class Bundle:
         graphs = self.card.precisions.get(precision)
         if graphs is None:
             raise BundleError(
-                f"{self.folder}: has no {precision} graphs, only "
+                f"{self.archive or self.folder}: has no {precision} graphs, only "
                 f"{', '.join(self.card.precisions)}; export the model with --{precision}, or "
                 f"choose another --precision"
             )
@@ -177,7 +179,8 @@ def load_bundle(folder: Path) -> Bundle:
     Parameters
     ----------
     folder
-        The bundle's folder.
+        The bundle's folder, or a ``.zip`` of it, which is unpacked into a temporary folder that
+        goes when the process ends.
 
     Raises
     ------
@@ -185,8 +188,13 @@ def load_bundle(folder: Path) -> Bundle:
         The folder is missing or no bundle, its card is damaged or of a newer version, or a
         file is missing or differs from the card.
     """
+    # It imports this module; and most bundles are folders.
+    from nuhtc.runtime.bundle_archive import is_archive, unpack_bundle
+
+    if is_archive(folder):
+        return replace(load_bundle(unpack_bundle(folder)), archive=folder)
     text = _read_card(folder)
-    card = _parse(folder / "card.json", text)
+    card = parse_card(folder / "card.json", text)
     for graphs in card.precisions.values():
         for name in (graphs.trunk, graphs.heads, graphs.masks):
             if name not in card.files:
@@ -220,7 +228,23 @@ def _read_card(folder: Path) -> bytes:
         raise BundleError(f"{folder / 'card.json'}: cannot be read ({error.strerror})") from error
 
 
-def _parse(path: Path, text: bytes) -> Card:
+def parse_card(path: Path, text: bytes) -> Card:
+    """The card that some bytes are.
+
+    Parameters
+    ----------
+    path
+        Where they are from, for messages.
+    text
+        The content of ``card.json``.
+
+    Raises
+    ------
+    BundleError
+        They are damaged, no card, of another version, or say what no export writes.
+    """
+    if len(text) > CARD_MOST_BYTES:
+        raise BundleError(f"{path}: too long to be a card written by nuhtc-export")
     try:
         content = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -234,7 +258,7 @@ def _parse(path: Path, text: bytes) -> Card:
             "or export the model again"
         )
     try:
-        card: Card = _build(Card, content, "card")
+        card: Card = build(Card, content, "card")
     except (TypeError, ValueError) as error:
         raise BundleError(f"{path}: {error}; export the model again") from error
     _check_values(path, card)
@@ -269,8 +293,13 @@ def _check_values(path: Path, card: Card) -> None:
         raise BundleError(f"{path}: {'; '.join(broken)}; export the model again")
 
 
+def plain_name(name: str) -> bool:
+    """Whether a name is that of a file right in the bundle's folder, and leads nowhere else."""
+    return Path(name).name == name and name not in {"", ".", ".."} and not {"\\", "\0"} & set(name)
+
+
 def _check_file(folder: Path, name: str, expected: FileDigest) -> None:
-    if Path(name).name != name or name in {"", ".", ".."} or {"\\", "\0"} & set(name):
+    if not plain_name(name):
         raise BundleError(f"{folder / 'card.json'}: names a file outside the bundle: {name!r}")
     path = folder / name
     try:
@@ -284,42 +313,3 @@ def _check_file(folder: Path, name: str, expected: FileDigest) -> None:
             f"{path}: differs from what card.json says ({found.size} bytes, {expected.size} "
             "expected); truncated or changed: copy or export the bundle again"
         )
-
-
-def _build(kind: Any, value: Any, where: str) -> Any:
-    """A value of JSON as the type a dataclass asks for; TypeError or ValueError if it is not."""
-    origin = get_origin(kind)
-    if is_dataclass(kind):
-        return _build_dataclass(kind, value, where)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise TypeError(f"{where} must be a list")
-        kinds = get_args(kind)
-        if kinds[-1] is not Ellipsis and len(kinds) != len(value):
-            raise ValueError(f"{where} must have {len(kinds)} entries")
-        each = [kinds[0]] * len(value) if kinds[-1] is Ellipsis else kinds
-        return tuple(
-            _build(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(each, value, strict=True))
-        )
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise TypeError(f"{where} must be an object")
-        return {k: _build(get_args(kind)[1], v, f"{where}.{k}") for k, v in value.items()}
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(kind, UnionType) or type(value) is not kind:
-        raise TypeError(f"{where} must be of type {getattr(kind, '__name__', kind)}")
-    return value
-
-
-def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{where} must be an object")
-    hints = get_type_hints(kind)
-    known = {item.name for item in fields(kind)}
-    unknown = sorted(set(value) - known)
-    # Cards written before there was a split have none.
-    missing = sorted(known - set(value) - {"watershed_split"})
-    if unknown or missing:
-        raise ValueError(f"{where}: unknown {unknown}, missing {missing}")
-    return kind(**{name: _build(hints[name], value[name], f"{where}.{name}") for name in value})

@@ -5,6 +5,7 @@ in for it, and everything around it is real.
 """
 
 import errno
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,9 +18,12 @@ import pytest
 from PIL import Image
 from reference.exports import Exported
 
-from nuhtc.export import bundle as bundle_module
-from nuhtc.export.bundle import FILES, RESEARCH, make_card
-from nuhtc.export.cli import example_tiles, main, read_tiles
+from nuhtc.export import precisions
+from nuhtc.export.bundle import RESEARCH, make_card
+from nuhtc.export.cli import main
+from nuhtc.export.precisions import FLOAT, HALF, INTEGER
+from nuhtc.export.report import FILES as REPORT
+from nuhtc.export.tiles import example_tiles, read_tiles
 from nuhtc.runtime.bundle import load_bundle
 from nuhtc.runtime.errors import SlideError
 
@@ -29,10 +33,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 @pytest.fixture(autouse=True)
 def traced(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def copy(_: object, folder: Path, **__: object) -> None:
-        for name in FILES:
+        for name in FLOAT.values():
             shutil.copy(exported.float32.path(name), folder / name)
 
-    monkeypatch.setattr(bundle_module, "export_graphs", copy)
+    monkeypatch.setattr(precisions, "export_graphs", copy)
     yield
 
 
@@ -55,14 +59,70 @@ def test_a_bundle_and_its_proof(
     assert captured.err == ""
     for output in ("trunk.fine4", "trunk.scores", "heads.boxes", "heads.probabilities", "masks"):
         assert output in captured.out
-    assert "TOO FAR" not in captured.out and str(out) in captured.out
+    assert "All within the limits" in captured.out and str(out) in captured.out
     card = load_bundle(out).card
     assert card.precisions["fp32"].storage == storage
     assert [(c.name, c.color) for c in card.classes] == [
         (c.name, c.color) for c in exported.info.classes
     ]
-    assert {path.name for path in out.iterdir()} == {"card.json", *FILES}
+    assert {path.name for path in out.iterdir()} == {"card.json", *FLOAT.values(), *REPORT}
     assert [path.name for path in out.parent.iterdir()] == ["bundle"], "no leftovers"
+
+
+def test_all_precisions_in_one_archive(
+    exported: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "bundle.zip"
+    # How near random heads come in int8 says nothing; a trained network is measured elsewhere.
+    loose = ["--min-agreement", "0", "--min-mask-iou", "0", "--max-feature-difference", "99"]
+    argv = [str(exported.checkpoint), "--out", str(out), "--fp32", "--fp16", "--int8", *loose]
+    assert main(argv) == 0, capsys.readouterr()
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle.zip"]
+    bundle = load_bundle(out)
+    card = bundle.card
+    assert set(card.files) == {*FLOAT.values(), *HALF.values(), *INTEGER.values(), *REPORT}
+    assert [card.precisions[name].storage for name in ("fp32", "fp16", "int8")] == [
+        "float16",
+        "float16",
+        "int8",
+    ]
+    assert card.precisions["int8"].heads == card.precisions["fp32"].heads == "heads.onnx"
+    assert "made-up" in card.precisions["int8"].calibration
+    assert card.precisions["fp32"].calibration == ""
+    proof = json.loads(bundle.path("parity.json").read_bytes())
+    assert set(proof["precisions"]) == {"fp32", "fp16", "int8"} and proof["passes"]
+    assert bundle.path("parity.md").read_text() in capsys.readouterr().out
+    assert main([*argv[:3], *loose]) == 0, "an older archive is replaced"
+    assert set(load_bundle(out).card.precisions) == {"fp32"}
+
+
+def test_fp16_alone_is_half_the_size(exported: Exported, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    assert main([str(exported.checkpoint), "--out", str(out), "--fp16"]) == 0
+    card = load_bundle(out).card
+    assert set(card.precisions) == {"fp16"} and set(card.files) == {*HALF.values(), *REPORT}
+    whole = exported.float32.card.files
+    size = sum(card.files[name].size for name in HALF.values())
+    assert size < 0.53 * sum(whole[name].size for name in FLOAT.values())
+
+
+def test_int8_alone_brings_the_graphs_it_shares(exported: Exported, tmp_path: Path) -> None:
+    picture(tmp_path / "calibration" / "a.png", 256, 256)
+    argv = [str(exported.checkpoint), "--out", str(tmp_path / "bundle"), "--int8"]
+    argv += ["--calibration", str(tmp_path / "calibration"), "--max-feature-difference", "99"]
+    assert main([*argv, "--min-agreement", "0", "--min-mask-iou", "0"]) == 0
+    card = load_bundle(tmp_path / "bundle").card
+    assert set(card.files) == {*INTEGER.values(), *REPORT}
+    assert card.precisions["int8"].calibration == ("the middles of 1 pictures of calibration")
+
+
+def test_an_archive_of_something_else_is_left(
+    exported: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "photos.zip"
+    out.write_bytes(b"memories")
+    assert "no bundle" in failure(capsys, [str(exported.checkpoint), "--out", str(out)])
+    assert out.read_bytes() == b"memories"
 
 
 def test_a_card_tells_what_the_checkpoint_is(exported: Exported) -> None:
@@ -87,7 +147,9 @@ def test_a_card_tells_what_the_checkpoint_is(exported: Exported) -> None:
 
 def test_a_card_without_data(exported: Exported) -> None:
     info = replace(exported.info, data=())
-    card = make_card(exported.preset, info, "float32", exported.float32.folder)
+    card = make_card(
+        exported.preset, info, exported.float32.card.precisions, exported.float32.folder
+    )
     assert card.name == "lite0"
 
 
@@ -101,7 +163,7 @@ def test_too_far_from_pytorch(
     argv = [str(exported.checkpoint), "--out", str(tmp_path / "bundle"), option, limit]
     assert main(argv) == 1
     captured = capsys.readouterr()
-    assert "TOO FAR" in captured.out
+    assert "Beyond the limits" in captured.out
     assert len(captured.err.splitlines()) == 1 and "too far" in captured.err
     assert not list(tmp_path.iterdir()), "what fails its proof is not left behind"
 
@@ -170,7 +232,7 @@ def test_trouble_on_the_way_leaves_the_old_bundle_and_nothing_else(
         raise trouble
 
     before = load_bundle(bundle_copy).digest
-    monkeypatch.setattr(bundle_module, "export_graphs", stop)
+    monkeypatch.setattr(precisions, "export_graphs", stop)
     failure(capsys, [str(exported.checkpoint), "--out", str(bundle_copy)], code)
     assert load_bundle(bundle_copy).digest == before
     assert [path.name for path in bundle_copy.parent.iterdir()] == [bundle_copy.name]
@@ -188,7 +250,7 @@ def test_tiles_from_pictures(tmp_path: Path) -> None:
     picture(folder / "small.png", 63, 200)
     picture(folder / "b.tif", 64, 64)
     (folder / "notes.txt").write_text("no picture")
-    tiles = read_tiles(folder, 64)
+    tiles = read_tiles(folder, 64).rgb
     assert tiles.shape == (2, 64, 64, 3) and tiles.dtype == np.uint8
     with Image.open(folder / "a.png") as whole:
         assert np.array_equal(tiles[0], np.asarray(whole)[18:82, 3:67])
@@ -197,7 +259,7 @@ def test_tiles_from_pictures(tmp_path: Path) -> None:
 def test_the_first_eight_pictures_do(tmp_path: Path) -> None:
     for i in range(10):
         picture(tmp_path / "pictures" / f"{i}.png", 32, 32 + i)
-    assert read_tiles(tmp_path / "pictures", 32).shape == (8, 32, 32, 3)
+    assert read_tiles(tmp_path / "pictures", 32).rgb.shape == (8, 32, 32, 3)
 
 
 def test_folders_without_a_fitting_picture(tmp_path: Path) -> None:
@@ -233,6 +295,7 @@ def test_made_up_tiles_are_always_the_same() -> None:
         ["model.pt"],
         ["--out", "bundle"],
         ["model.pt", "--out", "b", "--storage", "int1"],
+        ["model.pt", "--out", "b", "--calibration", "pictures"],
         ["model.pt", "--out", "b", "--max-box-difference", "far"],
     ],
 )
@@ -248,7 +311,7 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    for option in ("--out", "--storage", "--tiles", "--max-box-difference"):
+    for option in ("--out", "--int8", "--storage", "--calibration", "--data", "--max-pq-loss"):
         assert option in text
 
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from reference.exports import Exported
 
-from nuhtc.export.bundle import FILES
 from nuhtc.export.graphs import (
     FEATURES,
     HALF_STORAGE_FROM,
@@ -24,6 +23,7 @@ from nuhtc.export.graphs import (
     TrunkGraph,
     store_half,
 )
+from nuhtc.export.precisions import FLOAT
 from nuhtc.runtime.bundle import Bundle
 from nuhtc.runtime.engines import graphs as passed_on
 
@@ -46,7 +46,7 @@ def bundle(exported: Exported, request: pytest.FixtureRequest) -> Bundle:
     return found
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", FLOAT.values())
 def test_graphs_are_valid_and_standard(bundle: Bundle, name: str) -> None:
     model = onnx.load(bundle.path(name))
     onnx.checker.check_model(model, full_check=True)
@@ -55,7 +55,7 @@ def test_graphs_are_valid_and_standard(bundle: Bundle, name: str) -> None:
     assert len(model.functions) == 0
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", FLOAT.values())
 def test_nothing_tells_of_the_machine(bundle: Bundle, name: str) -> None:
     content = bundle.path(name).read_bytes()
     assert str(Path(torch.__file__).parent).encode() not in content
@@ -70,7 +70,7 @@ def test_names_of_inputs_and_outputs(bundle: Bundle) -> None:
         "heads.onnx": ("boxes", "probabilities"),
         "masks.onnx": ("masks",),
     }
-    for name in FILES:
+    for name in FLOAT.values():
         graph = onnx.load(bundle.path(name)).graph
         wanted = ("tiles",) if name == "trunk.onnx" else REGION_INPUTS
         assert tuple(value.name for value in graph.input) == wanted
@@ -164,7 +164,7 @@ def test_regions_of_a_tile_that_is_not_square(exported: Exported) -> None:
 
 
 def test_half_storage_is_half_the_size(exported: Exported) -> None:
-    for name in FILES:
+    for name in FLOAT.values():
         whole = exported.float32.path(name).stat().st_size
         half = exported.float16.path(name).stat().st_size
         assert 0.45 * whole < half < 0.6 * whole

@@ -7,7 +7,8 @@ import pytest
 import torch
 from reference.exports import Exported
 
-from nuhtc.export.parity import LIMITS, Difference, compare
+from nuhtc.export.limits import limits_for
+from nuhtc.export.parity import Difference, compare
 from nuhtc.runtime.bundle import Bundle
 from nuhtc.training.network import NuHTC
 
@@ -15,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def differences(exported: Exported, network: NuHTC, bundle: Bundle) -> dict[str, Difference]:
-    limits = LIMITS[bundle.card.precisions["fp32"].storage]
+    limits = limits_for("fp32", bundle.card.precisions["fp32"])
     found = compare(network, bundle, exported.preset.inference, exported.tiles, limits)
     assert len({d.output for d in found}) == len(found)
     return {d.output: d for d in found}

@@ -11,8 +11,9 @@ from reference.exports import Exported
 
 from nuhtc.export import bundle as bundle_module
 from nuhtc.export import cli
-from nuhtc.export.bundle import FILES, RESEARCH, UNKNOWN
+from nuhtc.export.bundle import RESEARCH, UNKNOWN
 from nuhtc.export.cli import main
+from nuhtc.export.precisions import FLOAT
 from nuhtc.runtime.bundle import load_bundle
 from nuhtc.training.data.classes import PANNUKE
 
@@ -26,7 +27,7 @@ def traced(published: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs that are there already stand in for tracing, which is slow and tested elsewhere."""
 
     def copy(_: object, folder: Path, **__: object) -> None:
-        for name in FILES:
+        for name in FLOAT.values():
             shutil.copy(published.float32.path(name), folder / name)
 
     monkeypatch.setattr(bundle_module, "export_graphs", copy)
@@ -54,7 +55,7 @@ def test_a_published_file_becomes_a_bundle_with_its_proof(
     argv = [str(published.checkpoint), "--preset", "swin_t", "--classes", FIVE]
     assert main([*argv, "--storage", "float16", "--out", str(out)]) == 0
     captured = capsys.readouterr()
-    assert captured.err == "" and "TOO FAR" not in captured.out
+    assert captured.err == "" and "Beyond" not in captured.out
     card = load_bundle(out).card
     assert (card.name, card.preset, card.precisions["fp32"].storage) == (
         "swin_t-pannuke",
@@ -182,7 +183,7 @@ def test_checkpoints_of_ours_have_a_preset_and_classes_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def copy(_: object, folder: Path, **__: object) -> None:
-        for name in FILES:
+        for name in FLOAT.values():
             shutil.copy(exported.float32.path(name), folder / name)
 
     monkeypatch.setattr(bundle_module, "export_graphs", copy)

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from reference.published import golden_tiles, golden_values, published_file
 
-from nuhtc.export.bundle import FILES, make_card, write_bundle
-from nuhtc.export.cli import example_tiles
+from nuhtc.export.bundle import make_card, write_bundle
 from nuhtc.export.graphs import store_half
-from nuhtc.runtime.bundle import Bundle, load_bundle
+from nuhtc.export.precisions import FLOAT, Wanted
+from nuhtc.export.tiles import example_tiles
+from nuhtc.runtime.bundle import Bundle, GraphSet, load_bundle
 from nuhtc.training import checkpoint
 from nuhtc.training.any_checkpoint import open_checkpoint
 from nuhtc.training.data.classes import PANNUKE
@@ -81,14 +82,15 @@ def _export(
     """Trace once; float16 storage is made from the float32 graphs."""
     logging.disable(logging.WARNING)  # the tracer's thousands of lines, which pytest would keep
     try:
-        whole = write_bundle(network, preset, info, folder / "float32", storage="float32")
+        whole = write_bundle(network, preset, info, folder / "float32", Wanted(storage="float32"))
     finally:
         logging.disable(logging.NOTSET)
     assert whole is not None
     half = folder / "float16"
     half.mkdir()
-    for name in FILES:
+    for name in FLOAT.values():
         shutil.copy(whole.path(name), half / name)
         store_half(half / name)
-    (half / "card.json").write_bytes(make_card(preset, info, "float16", half).to_json())
+    graphs = {"fp32": GraphSet(**FLOAT, storage="float16")}
+    (half / "card.json").write_bytes(make_card(preset, info, graphs, half).to_json())
     return Exported(network, preset, info, path, tiles, whole, load_bundle(half))

@@ -305,7 +305,7 @@ def test_the_model_in_the_package() -> None:
         pytest.skip("this checkout holds no trained model")
     bundle = load_bundle(path)
     assert sum(file.stat().st_size for file in path.iterdir()) <= 16_000_000
-    assert {file.name for file in path.iterdir()} == {"card.json", *FILES}
+    assert {file.name for file in path.iterdir()} == {"card.json", *bundle.card.files}
     assert {source.name.split()[0] for source in bundle.card.data} == {"CoNSeP", "MoNuSeg", "TNBC"}
     assert all(source.licence and source.source for source in bundle.card.data)
     assert "research" in bundle.card.licence

@@ -73,13 +73,13 @@ def open_model(
     threads: int = 0,
     classes: tuple[ClassInfo, ...] | None = None,
 ) -> Model:
-    """Open a bundle's folder or a checkpoint's file.
+    """Open a bundle or a checkpoint.
 
     Parameters
     ----------
     path
-        A folder is a bundle and goes through the whole runtime, as a slide does; a file is
-        a checkpoint and goes through PyTorch.
+        A folder or ``.zip`` is a bundle and goes through the whole runtime, as a slide does;
+        any other file is a checkpoint and goes through PyTorch.
     device
         Of a checkpoint: ``auto``, ``cpu`` or ``cuda``.
     tile
@@ -94,11 +94,11 @@ def open_model(
     TrainingError
         The model cannot be used.
     """
-    if path.is_dir():
+    if path.is_dir() or path.suffix.lower() == ".zip":
         # ONNX Runtime and the slide readers are loaded for bundles only.
-        from nuhtc.training.evaluation.predict_bundle import BundleModel
+        from nuhtc.training.evaluation.predict_bundle import open_bundle_model
 
-        return BundleModel(path, tile, threads)
+        return open_bundle_model(path, tile, threads)
     if not path.exists():
         raise CheckpointError(f"{path}: no such bundle or checkpoint; give a model.pt or a bundle")
     if threads:

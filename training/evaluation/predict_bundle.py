@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle import load_bundle
+from nuhtc.runtime.bundle import Bundle, load_bundle
+from nuhtc.runtime.detections import Engine
 from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.errors import NuhtcError
 from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
@@ -20,30 +21,22 @@ MIN_AREA_UM2 = 2.0
 
 
 class BundleModel:
-    """A bundle on the CPU, through the whole runtime.
+    """A bundle with an engine, through the whole runtime.
 
     Parameters
     ----------
-    folder
-        From ``nuhtc-export``.
+    bundle
+        Says resolution, classes and thresholds.
+    engine
+        What finds the nuclei of a tile.
     tile
         Side of a tile in pixels; None takes the model's.
-    threads
-        CPU threads; 0 takes every core.
-
-    Raises
-    ------
-    TrainingError
-        The bundle cannot be used.
     """
 
-    def __init__(self, folder: Path, tile: int | None = None, threads: int = 0) -> None:
-        try:
-            self._bundle = load_bundle(folder)
-            self._engine = open_engine(self._bundle, threads=threads)
-        except NuhtcError as error:
-            raise TrainingError(str(error)) from error
-        card = self._bundle.card
+    def __init__(self, bundle: Bundle, engine: Engine, tile: int | None = None) -> None:
+        self._bundle = bundle
+        self._engine = engine
+        card = bundle.card
         self.mpp = card.mpp
         self.classes = tuple(one.name for one in card.classes)
         self._settings = RunSettings(
@@ -68,6 +61,30 @@ class BundleModel:
         except NuhtcError as error:
             raise TrainingError(str(error)) from error
         return paint(nuclei, *rgb.shape[:2])
+
+
+def open_bundle_model(path: Path, tile: int | None = None, threads: int = 0) -> BundleModel:
+    """Open a bundle with the engine that is fastest here.
+
+    Parameters
+    ----------
+    path
+        From ``nuhtc-export``: a folder or a ``.zip``.
+    tile
+        Side of a tile in pixels; None takes the model's.
+    threads
+        CPU threads; 0 takes every core.
+
+    Raises
+    ------
+    TrainingError
+        The bundle cannot be used.
+    """
+    try:
+        bundle = load_bundle(path)
+        return BundleModel(bundle, open_engine(bundle, threads=threads), tile)
+    except NuhtcError as error:
+        raise TrainingError(str(error)) from error
 
 
 def paint(nuclei: Nuclei, height: int, width: int) -> Prediction:

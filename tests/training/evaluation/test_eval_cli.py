@@ -56,7 +56,7 @@ def saved(tmp_path: Path) -> Path:
 @pytest.fixture
 def bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(predict_bundle, "load_bundle", made_bundle)
-    monkeypatch.setattr(predict_bundle, "open_engine", lambda *_: OracleEngine())
+    monkeypatch.setattr(predict_bundle, "open_engine", lambda *_, **__: OracleEngine())
     (tmp_path / "bundle").mkdir()
     return tmp_path / "bundle"
 

@@ -33,7 +33,7 @@ TRUTH = random_ellipses(4, 200, 180, 30, (12.0, 24.0))
 def oracle_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder that opens as a bundle whose engine is the oracle."""
     monkeypatch.setattr(predict_bundle, "load_bundle", made_bundle)
-    monkeypatch.setattr(predict_bundle, "open_engine", lambda *_: OracleEngine())
+    monkeypatch.setattr(predict_bundle, "open_engine", lambda *_, **__: OracleEngine())
     return tmp_path
 
 
@@ -58,7 +58,7 @@ def test_what_fails_in_the_runtime_is_said_in_one_line(
         def run(self, tiles: Any) -> Any:
             raise EngineError("the engine is broken")
 
-    monkeypatch.setattr(predict_bundle, "open_engine", lambda *_: Broken())
+    monkeypatch.setattr(predict_bundle, "open_engine", lambda *_, **__: Broken())
     with pytest.raises(TrainingError, match="the engine is broken"):
         open_model(oracle_bundle).find(paint(TRUTH))
 

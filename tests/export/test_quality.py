@@ -1,0 +1,92 @@
+"""What a bundle finds against PyTorch: measured through the runtime, with known truth."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from reference.blobs import random_ellipses
+from reference.made_nuclei import made_bundle
+from reference.oracle import OracleEngine
+from reference.oracle import paint as paint_oracle
+from reference.tiny import TINY, disc_image
+
+from nuhtc.export.quality import TorchEngine, measure
+from nuhtc.training.data.images import AnnotatedImage
+from nuhtc.training.errors import DataError
+from nuhtc.training.inference import detect
+from nuhtc.training.info import ClassInfo
+
+
+class PaintedSet:
+    """Pictures that the oracle reads; of a set called consep, those numbered 3 are held out."""
+
+    name = "consep"
+    path = Path("painted")
+    mpp = 0.25
+    classes: Any = None
+    data: Any = None
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+        self.read: list[str] = []
+
+    def names(self) -> list[str]:
+        return self._names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> AnnotatedImage:
+        self.read.append(self._names[index])
+        truth = random_ellipses(index, 150, 140, 12, (12.0, 24.0))
+        return AnnotatedImage(self._names[index], paint_oracle(truth), truth, None)
+
+
+def test_all_nuclei_of_held_out_pictures_give_a_pq_of_one(tmp_path: Path) -> None:
+    dataset = PaintedSet(["a_1", "a_3", "a_8", "a_9"])
+    quality = measure(made_bundle(tmp_path), OracleEngine(), dataset)
+    assert (quality.pictures, quality.pq, quality.mpq) == (2, 1.0, None)
+    assert dataset.read == ["a_3", "a_8"], "training pictures are not even read"
+
+
+def test_missed_nuclei_lower_it(tmp_path: Path) -> None:
+    dataset = PaintedSet(["a_3"])
+    count = len(dataset[0])
+    quality = measure(made_bundle(tmp_path), OracleEngine(skip=(1,)), dataset)
+    assert quality.pq == pytest.approx(2 * (count - 1) / (2 * count - 1))
+
+
+def test_classes_that_both_know_give_an_mpq(tmp_path: Path) -> None:
+    bundle = made_bundle(tmp_path)
+
+    class TypedSet(PaintedSet):
+        classes = tuple(ClassInfo(one.name, one.color) for one in bundle.card.classes)
+
+        def __getitem__(self, index: int) -> AnnotatedImage:
+            image = super().__getitem__(index)
+            types = np.arange(len(image) + 1, dtype=np.int64) % 4
+            return AnnotatedImage(image.name, image.rgb, image.instances, types)
+
+    quality = measure(bundle, OracleEngine(), TypedSet(["a_3"]))
+    assert (quality.pq, quality.mpq) == (1.0, 1.0)
+
+
+def test_a_set_without_held_out_pictures(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="held out"):
+        measure(made_bundle(tmp_path), OracleEngine(), PaintedSet(["a_1", "a_2"]))
+
+
+def test_pytorch_as_an_engine_answers_as_it_does_itself() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = TINY.build(2).eval()
+    tiles = np.stack([disc_image(seed, 96).rgb for seed in (1, 2)])
+    found = TorchEngine(network, TINY.inference).run(tiles)
+    expected = detect(network, torch.from_numpy(tiles), TINY.inference)
+    assert len(found) == len(expected) == 2
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one.boxes, other.boxes)
+        assert np.array_equal(one.labels, other.labels)
+        assert np.array_equal(one.masks, other.masks)
