@@ -134,6 +134,8 @@ def time_store(folder: Path, total: int) -> float:
         slide=SLIDE,
         bundle=BundleFacts("made", "sha256:made", 0.25),
         engine="made",
+        precision="fp32",
+        engine_reason="named",
         classes=CLASSES,
         grid=GRID,
         scale=1.0,

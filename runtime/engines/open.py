@@ -25,9 +25,12 @@ PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16", "int8")
 # TensorRT last: plans must have been built for it, and it has never run on hardware.
 GPU_ENGINES: Final = ("tensorrt-rtx", "cuda", "tensorrt")
 
-FASTER_IN_OPENVINO: Final = frozenset({"swin_t"})
-"""Presets whose trunk OpenVINO did faster than ONNX Runtime (171 against 234 ms, float32, two
-cores of an AMD EPYC, Zen 4); their whole tiles have not been compared."""
+AUTO_ORDER: Final = (
+    *((name, "a GPU is faster than a CPU") for name in GPU_ENGINES),
+    ("cpu", "the fastest measured on a CPU for whole tiles"),
+    ("openvino", "the only one on a CPU for this precision"),
+)
+"""The engines that ``auto`` tries, fastest first, and why each stands there: docs/speed.md."""
 
 
 def open_engine(
@@ -35,10 +38,9 @@ def open_engine(
 ) -> CascadeEngine:
     """Load a bundle's graphs into the engine asked for.
 
-    ``auto`` takes a GPU before a CPU; on a CPU OpenVINO, if it is installed, for the presets
-    that it does faster, else ONNX Runtime. Its precision is the bundle's fp16 on a GPU and fp32
-    otherwise: bf16 has no proof of parity in the bundle, and int8 costs accuracy, so both must
-    be named.
+    ``auto`` takes a GPU before a CPU, and on a CPU ONNX Runtime, or OpenVINO for what only that
+    computes in. Its precision is the bundle's fp16 on a GPU and fp32 otherwise: bf16 has no
+    proof of parity in the bundle, and int8 costs accuracy, so both must be named.
 
     Parameters
     ----------
@@ -78,20 +80,9 @@ def open_engine(
     return CascadeEngine(bundle.card, graphs, chosen, "named")
 
 
-def engine_order(preset: str) -> list[tuple[str, str]]:
-    """Return the engines that ``auto`` tries, fastest first, and why each stands there."""
-    openvino_first = preset in FASTER_IN_OPENVINO
-    faster, slower = ("openvino", "cpu") if openvino_first else ("cpu", "openvino")
-    return [
-        *((name, "a GPU is faster than a CPU") for name in GPU_ENGINES),
-        (faster, f"expected to be the fastest for {preset} on a CPU"),
-        (slower, "the next fastest on a CPU"),
-    ]
-
-
 def _open_fastest(bundle: Bundle, precision: str, threads: int) -> CascadeEngine:
     failures: dict[str, EngineError] = {}
-    for name, reason in engine_order(bundle.card.preset):
+    for name, reason in AUTO_ORDER:
         chosen = _precision(bundle, name, precision)
         if chosen is None:
             continue

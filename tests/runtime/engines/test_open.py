@@ -11,12 +11,11 @@ from nuhtc.runtime import arguments
 from nuhtc.runtime.bundle import Bundle
 from nuhtc.runtime.engines import open as opening
 from nuhtc.runtime.engines.open import (
+    AUTO_ORDER,
     ENGINES,
-    FASTER_IN_OPENVINO,
     GPU_ENGINES,
     PRECISIONS,
     PRECISIONS_OF,
-    engine_order,
     open_engine,
 )
 from nuhtc.runtime.errors import BundleError, EngineError, UsageError
@@ -51,10 +50,6 @@ def works(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return names
 
 
-def with_preset(bundle: Bundle, preset: str) -> Bundle:
-    return replace(bundle, card=replace(bundle.card, preset=preset))
-
-
 def with_half(bundle: Bundle) -> Bundle:
     graphs = bundle.card.precisions["fp32"]
     return replace(bundle, card=replace(bundle.card, precisions={"fp32": graphs, "fp16": graphs}))
@@ -69,13 +64,10 @@ def test_a_gpu_comes_before_the_cpu(toy: Bundle, works: set[str]) -> None:
     assert open_engine(toy).name == "tensorrt-rtx"
 
 
-def test_on_a_cpu_the_preset_decides(toy: Bundle, works: set[str]) -> None:
+def test_on_a_cpu_openvino_is_for_what_only_it_computes_in(toy: Bundle, works: set[str]) -> None:
     works |= {"cpu", "openvino"}
-    (preset, *_) = FASTER_IN_OPENVINO
-    assert open_engine(with_preset(toy, preset)).name == "openvino"
-    assert open_engine(with_preset(toy, "another")).name == "cpu"
-    works.remove("openvino")
-    assert open_engine(with_preset(toy, preset)).name == "cpu"
+    assert open_engine(toy).name == "cpu"
+    assert open_engine(toy, "auto", "bf16").name == "openvino"
 
 
 def test_the_reason_names_what_does_not_work(toy: Bundle, works: set[str]) -> None:
@@ -83,7 +75,7 @@ def test_the_reason_names_what_does_not_work(toy: Bundle, works: set[str]) -> No
     reason = open_engine(toy).reason
     for name in GPU_ENGINES:
         assert f"{name}: not installed" in reason
-    assert toy.card.preset in reason and "\n" not in reason
+    assert "\n" not in reason
 
 
 def test_auto_takes_half_precision_only_on_a_gpu(toy: Bundle, works: set[str]) -> None:
@@ -130,7 +122,7 @@ def test_names_nobody_knows(toy: Bundle, name: str, precision: str) -> None:
 
 def test_the_command_line_offers_what_there_is() -> None:
     assert arguments.ENGINES == ENGINES and arguments.PRECISIONS == PRECISIONS
-    assert {name for name, _ in engine_order("lite0")} == set(ENGINES) - {"auto"}
+    assert {name for name, _ in AUTO_ORDER} == set(ENGINES) - {"auto"}
     assert {p for own in PRECISIONS_OF.values() for p in own} == set(PRECISIONS) - {"auto"}
 
 
