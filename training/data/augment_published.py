@@ -218,17 +218,24 @@ def _move(
 ) -> Tile:
     """Move picture (bilinear) and numbers (nearest) alike; what comes into view is empty."""
     # Pillow asks where each pixel of the tile comes from.
-    source = tuple(np.linalg.inv(movement)[:2].ravel().tolist())
+    inverse = np.linalg.inv(movement)
     height, width = instances.shape
-    moved, numbers = (
-        np.array(
+
+    def moved(
+        array: NDArray[np.uint8] | NDArray[np.int32], resample: Image.Resampling, border: int
+    ) -> NDArray[np.generic]:
+        shifted = inverse[:2].copy()
+        shifted[:, 2] += border
+        return np.array(
             Image.fromarray(np.ascontiguousarray(array)).transform(
-                (width, height), Image.Transform.AFFINE, source, resample, fillcolor=fill
+                (width, height), Image.Transform.AFFINE, tuple(shifted.ravel().tolist()), resample
             )
         )
-        for array, resample, fill in (
-            (rgb, Image.Resampling.BILINEAR, (FILL, FILL, FILL)),
-            (instances, Image.Resampling.NEAREST, 0),
-        )
-    )
-    return moved, numbers
+
+    # Pillow rounds places differently for the two, so that at the very edge one may fall inside
+    # and the other not: the numbers alone decide, and the colours reach a pixel further.
+    numbers = moved(instances + 1, Image.Resampling.NEAREST, 0)
+    wider = np.pad(rgb, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    colours = moved(wider, Image.Resampling.BILINEAR, 1)
+    colours[numbers == 0] = FILL
+    return colours.astype(np.uint8), np.maximum(numbers.astype(np.int32) - 1, 0)
