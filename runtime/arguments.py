@@ -141,7 +141,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME[,NAME]",
         help=f"output formats, of: {', '.join(FORMATS)} (default: {FORMATS[0]})",
     )
-    add("--bundle", type=Path, metavar="DIR", help="the model (default: the one in the package)")
+    add(
+        "--bundle",
+        type=Path,
+        metavar="PATH",
+        help="the model, a folder or .zip (default: the one in the package)",
+    )
     add(
         "--engine",
         choices=ENGINES,
