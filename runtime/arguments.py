@@ -191,7 +191,12 @@ def _parser() -> argparse.ArgumentParser:
         help="with the format coco, write each tile's picture too",
     )
     add("--fresh", action="store_true", help="replace an earlier run's store instead of using it")
-    add("--bundle", type=Path, metavar="DIR", help="the model (default: the one in the package)")
+    add(
+        "--bundle",
+        type=Path,
+        metavar="PATH",
+        help="the model, a folder or .zip (default: the one in the package)",
+    )
     add(
         "--engine",
         choices=ENGINES,
