@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from nuhtc.export.layers import LAYERS, Values, last_layers, read_values
+from nuhtc.export.layers import LAYERS, Values, fold_reshapes, last_layers, read_values
 from nuhtc.runtime.errors import BundleError
 
 CARRIERS = frozenset(
@@ -71,6 +71,7 @@ def to_half(model: Any) -> Any:
     """
     model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     graph = model.graph
+    fold_reshapes(graph)
     known = read_values(graph)
     last = last_layers(graph, known)
     half: set[str] = set()

@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators that may have weights and then hold nearly all of a network's arithmetic."""
@@ -47,6 +47,29 @@ def read_values(graph: Any) -> Values:
             takers[name].append(node)
         makers.update(dict.fromkeys(node.output, node))
     return Values(kinds, constants, makers, takers)
+
+
+def fold_reshapes(graph: Any) -> None:
+    """Store weights in the shape they are used in, where a node only reshapes them.
+
+    The exporter leaves such nodes where weights are large; a layer behind one would seem to
+    have no weights of its own.
+    """
+    values = read_values(graph)
+    for node in list(graph.node):
+        if node.op_type != "Reshape" or not all(name in values.constants for name in node.input):
+            continue
+        weights, shape = (numpy_helper.to_array(values.constants[name]) for name in node.input)
+        if (shape == 0).any():
+            continue  # stands for "as before", or for nothing: left to the engine
+        graph.node.remove(node)
+        graph.initializer.append(
+            numpy_helper.from_array(weights.reshape(shape.tolist()), node.output[0])
+        )
+        (name,) = node.input[:1]
+        if len(values.takers[name]) == 1:
+            for tensor in [one for one in graph.initializer if one.name == name]:
+                graph.initializer.remove(tensor)
 
 
 def last_layers(graph: Any, values: Values) -> set[str]:
