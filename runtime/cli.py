@@ -5,6 +5,7 @@ import dataclasses
 import json
 import logging
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,7 +111,7 @@ def _segment_and_write(
     bundle: "Bundle",
     settings: "RunSettings",
 ) -> "Summary":
-    from nuhtc.runtime.outputs import Wanted, write_outputs
+    from nuhtc.runtime.outputs import Wanted, sole_writer, write_outputs
     from nuhtc.runtime.pipeline import segment_to_store
     from nuhtc.runtime.slide import open_slide
     from nuhtc.runtime.store.writer import SUFFIX, remove_store
@@ -123,21 +124,21 @@ def _segment_and_write(
     )
     slide = open_slide(file, mpp=arguments.mpp, picture_mpp=bundle.card.mpp)
     folder = arguments.out / (slide.name + SUFFIX)
-    try:
+    with closing(slide), sole_writer(arguments.out, slide.name):
         if arguments.fresh:
             remove_store(folder)
         with _Bar(slide.name) as bar:
             store, clock = segment_to_store(slide, engine, bundle, settings, folder, bar.update)
         return write_outputs(arguments.out, slide, store, settings, wanted, clock)
-    finally:
-        slide.close()
 
 
 def _make_demo(folder: Path) -> Path:
     from nuhtc.runtime.demo_slide import write_demo_slide
+    from nuhtc.runtime.outputs import sole_writer
 
     path = folder / f"{DEMO}.tiff"
-    write_demo_slide(path)
+    with sole_writer(folder, DEMO):
+        write_demo_slide(path)
     return path
 
 

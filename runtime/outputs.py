@@ -2,14 +2,15 @@
 
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nuhtc.runtime import overlay
 from nuhtc.runtime.atomic import explain
 from nuhtc.runtime.errors import OutputError
+from nuhtc.runtime.lock import hold
 from nuhtc.runtime.nuclei import Nuclei
 from nuhtc.runtime.pipeline import RunSettings, summarize
 from nuhtc.runtime.slide import Slide
@@ -57,6 +58,35 @@ def prepare_folder(folder: Path) -> None:
             probe.write(b"\0")
     except OSError as refused:
         raise OutputError(explain(refused, folder)) from refused
+
+
+@contextmanager
+def sole_writer(folder: Path, stem: str) -> Iterator[None]:
+    """Keep every other process from writing the files of one slide while the block runs.
+
+    Parameters
+    ----------
+    folder
+        The output folder.
+    stem
+        What the slide's files and its store are called.
+
+    Raises
+    ------
+    OutputError
+        When another process writes them, or the folder cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(hold(folder / f".{stem}.lock"))
+        except BlockingIOError as taken:
+            raise OutputError(
+                f"{folder}: another nuhtc-run or nuhtc-convert is writing {stem} there; wait until "
+                "it has ended, or choose another --out"
+            ) from taken
+        except OSError as refused:
+            raise OutputError(explain(refused, folder)) from refused
+        yield
 
 
 def target_of(store: Store, view: View, folder: Path, stem: str) -> Target:
@@ -147,19 +177,22 @@ def write_outputs(
         When a file cannot be written.
     """
     start, stitching = time.perf_counter(), clock.seconds["stitch"]
-    view = View(min_area_um2=settings.min_area_um2)
-    tally = Tally(store.manifest.classes)
-    shown = [Nuclei.empty(len(store.manifest.classes))]
+    view, classes = View(min_area_um2=settings.min_area_um2), store.manifest.classes
+    tally, survey = Tally(classes), overlay.Survey(slide, len(classes))
 
-    def counted() -> Iterable[Nuclei]:
+    def stitched() -> Iterator[Nuclei]:
         chunks = iter_nuclei(store.parts(), store.manifest, store.ran, view)
         while True:
             with clock.stage("stitch"):
                 nuclei = next(chunks, None)
             if nuclei is None:
                 return
+            yield nuclei
+
+    def counted() -> Iterator[Nuclei]:
+        for nuclei in stitched():
             tally.add(nuclei)
-            shown.append(nuclei)
+            survey.add(nuclei)
             yield nuclei
 
     target = target_of(store, view, folder, slide.name)
@@ -168,9 +201,8 @@ def write_outputs(
         write_tile_images(target, slide)
     written = [store.folder.name, *(file.relative_to(folder).as_posix() for file in files)]
     written.append(slide.name + overlay.SUFFIX)
-    overlay.write_overlay(
-        folder / written[-1], slide, Nuclei.concatenate(shown), store.manifest.classes
-    )
+    # Stitched once more rather than kept: a slide may hold millions.
+    overlay.write_overlay(folder / written[-1], survey, stitched(), classes)
 
     spent = time.perf_counter() - start - (clock.seconds["stitch"] - stitching)
     clock.seconds["write"] += spent

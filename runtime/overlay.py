@@ -6,7 +6,7 @@ detail at full size, outlined, from where nuclei are densest; a frame in the ove
 that is. A legend below names the classes and counts them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -34,15 +34,66 @@ _WIDE_LINE: Final = 18.0
 _DETAIL_PX: Final = 1200
 """Side of the detail, level-0 pixels."""
 
+_CELL_PX: Final = _DETAIL_PX // 2
+"""Side of the squares by which the densest place is found, level-0 pixels."""
+
+_SIDE_UNITS: Final = UNITS_PER_PX // 10
+_MOST_SIDE: Final = 10_000
+"""Box sides are counted in tenths of a pixel; the widest count as 1,000 pixels."""
+
 _LEGEND_PX: Final = 44
 _COMPRESSION: Final = 4
 """zlib's level: within a tenth of the smallest file in a third of the time."""
 
 
+class Survey:
+    """What must be known of all nuclei before the first is drawn, gathered as they stream by.
+
+    Parameters
+    ----------
+    slide
+        The slide the nuclei are of.
+    classes
+        How many classes there are.
+    """
+
+    def __init__(self, slide: Slide, classes: int) -> None:
+        self.slide = slide
+        self.counts = np.zeros(classes, np.int64)
+        cells = (slide.height // _CELL_PX + 2, slide.width // _CELL_PX + 2)
+        self._cells = np.zeros(cells, np.int64)
+        self._sides = np.zeros(_MOST_SIDE, np.int64)
+
+    def add(self, nuclei: Nuclei) -> None:
+        """Look at some more."""
+        self.counts += np.bincount(nuclei.label, minlength=len(self.counts))
+        cells = (nuclei.centroid // _CELL_PX).astype(np.int64)
+        np.add.at(self._cells, (cells[:, 1], cells[:, 0]), 1)
+        sides = (nuclei.bbox[:, 2:] - nuclei.bbox[:, :2]).ravel() // _SIDE_UNITS
+        self._sides += np.bincount(np.minimum(sides, _MOST_SIDE - 1), minlength=_MOST_SIDE)
+
+    @property
+    def median_px(self) -> float:
+        """The median side of the nuclei's boxes in level-0 pixels, to a tenth; 0 without any."""
+        total = np.cumsum(self._sides)
+        middle = int(np.searchsorted(total, total[-1] / 2)) if total[-1] else 0
+        return middle * _SIDE_UNITS / UNITS_PER_PX
+
+    def densest(self) -> tuple[int, int, int, int]:
+        """Return x, y, width, height of the level-0 window that holds most centroids."""
+        cells, slide = self._cells, self.slide
+        windows = cells[:-1, :-1] + cells[1:, :-1] + cells[:-1, 1:] + cells[1:, 1:]
+        row, col = np.unravel_index(int(windows.argmax()), windows.shape)
+        width, height = min(_DETAIL_PX, slide.width), min(_DETAIL_PX, slide.height)
+        x = min(int(col) * _CELL_PX, slide.width - width)
+        y = min(int(row) * _CELL_PX, slide.height - height)
+        return x, y, width, height
+
+
 def write_overlay(
     path: Path,
-    slide: Slide,
-    nuclei: Nuclei,
+    survey: Survey,
+    nuclei: Iterable[Nuclei],
     classes: Sequence[NucleusClass],
     *,
     max_side: int = MAX_SIDE,
@@ -53,10 +104,10 @@ def write_overlay(
     ----------
     path
         The final file, `<stem>.overlay.png`; it appears whole or not at all.
-    slide
-        The slide the nuclei are of.
+    survey
+        Has seen all the nuclei; its slide is drawn.
     nuclei
-        What to draw.
+        The same nuclei once more, some thousands at a time.
     classes
         Names and colours, by label.
     max_side
@@ -69,24 +120,19 @@ def write_overlay(
     SlideReadError
         When nothing of the slide can be read.
     """
+    slide, median = survey.slide, survey.median_px
     colors = np.array([one.color for one in classes], np.uint8).reshape(-1, 3)
     overview = slide.thumbnail(max_side)
     scale = overview.shape[1] / slide.width
-    if _median_width(nuclei) * scale >= _OUTLINED or scale >= 1 or not len(nuclei):
+    if median * scale >= _OUTLINED or scale >= 1 or not survey.counts.any():
         picture = Image.fromarray(overview)
-        _draw_outlines(picture, nuclei, colors, (0, 0), scale)
+        for some in nuclei:
+            _draw_outlines(picture, some, colors, (0, 0), scale, median)
     else:
-        picture = _with_detail(overview, scale, slide, nuclei, colors)
-    picture = _with_legend(picture, nuclei, classes)
+        picture = _with_detail(overview, scale, survey, nuclei, colors)
+    picture = _with_legend(picture, survey.counts, classes)
     with atomic_path(path) as partial:
         picture.save(partial, format="PNG", compress_level=_COMPRESSION)
-
-
-def _median_width(nuclei: Nuclei) -> float:
-    """Return the median side of the nuclei's boxes in level-0 pixels."""
-    if not len(nuclei):
-        return 0.0
-    return float(np.median(nuclei.bbox[:, 2:] - nuclei.bbox[:, :2])) / UNITS_PER_PX
 
 
 def _draw_outlines(
@@ -95,10 +141,11 @@ def _draw_outlines(
     colors: NDArray[np.uint8],
     corner: tuple[int, int],
     scale: float,
+    median: float,
 ) -> None:
     """Draw outlines on a picture that begins at a level-0 corner, at a scale."""
     draw = ImageDraw.Draw(picture)
-    width = 2 if _median_width(nuclei) * scale >= _WIDE_LINE else 1
+    width = 2 if median * scale >= _WIDE_LINE else 1
     points = (nuclei.coords / UNITS_PER_PX - corner) * scale
     # A line of one pixel is drawn through pixel centres, which lie half a pixel inside.
     points -= 0.5
@@ -112,27 +159,30 @@ def _draw_outlines(
 def _with_detail(
     overview: NDArray[np.uint8],
     scale: float,
-    slide: Slide,
-    nuclei: Nuclei,
+    survey: Survey,
+    nuclei: Iterable[Nuclei],
     colors: NDArray[np.uint8],
 ) -> Image.Image:
     """Return the dotted overview with the outlined detail at its right."""
-    # Grey and paled by a third: the dots must stand out, the tissue must still show.
-    paled = (85 + overview.mean(axis=2, keepdims=True) * (2 / 3)).astype(np.uint8)
-    dotted = _dotted(np.repeat(paled, 3, axis=2), scale, nuclei, colors)
-    x, y, side_x, side_y = _densest(slide, nuclei)
-    left = Image.fromarray(dotted)
-    frame = (x * scale, y * scale, (x + side_x) * scale, (y + side_y) * scale)
-    ImageDraw.Draw(left).rectangle(frame, outline=(0, 0, 0), width=3)
-
+    x, y, side_x, side_y = survey.densest()
     try:
-        detail = Image.fromarray(slide.read(x, y, 0, side_x, side_y))
+        detail = Image.fromarray(survey.slide.read(x, y, 0, side_x, side_y))
     except SlideReadError:
         detail = Image.new("RGB", (side_x, side_y), (127, 127, 127))
     low, high = np.array([x, y]) * UNITS_PER_PX, np.array([x + side_x, y + side_y]) * UNITS_PER_PX
-    apart = (nuclei.bbox[:, 2:] < low) | (nuclei.bbox[:, :2] > high)
-    inside = nuclei.take(np.flatnonzero(~(apart[:, 0] | apart[:, 1])))
-    _draw_outlines(detail, inside, colors, (x, y), 1.0)
+    # Grey and paled by a third: the dots must stand out, the tissue must still show.
+    paled = (85 + overview.mean(axis=2, keepdims=True) * (2 / 3)).astype(np.uint8)
+    dotted = np.repeat(paled, 3, axis=2)
+    dot = max(1, round(survey.median_px * scale))
+    for some in nuclei:
+        _dot(dotted, scale, some, colors, dot)
+        apart = (some.bbox[:, 2:] < low) | (some.bbox[:, :2] > high)
+        inside = np.flatnonzero(~(apart[:, 0] | apart[:, 1]))
+        if len(inside):
+            _draw_outlines(detail, some.take(inside), colors, (x, y), 1.0, survey.median_px)
+    left = Image.fromarray(dotted)
+    frame = (x * scale, y * scale, (x + side_x) * scale, (y + side_y) * scale)
+    ImageDraw.Draw(left).rectangle(frame, outline=(0, 0, 0), width=3)
 
     gap = 12
     size = (left.width + gap + detail.width, max(left.height, detail.height))
@@ -142,11 +192,14 @@ def _with_detail(
     return picture
 
 
-def _dotted(
-    picture: NDArray[np.uint8], scale: float, nuclei: Nuclei, colors: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """Return the picture with a square for each nucleus, about as wide as the nucleus."""
-    side = max(1, round(_median_width(nuclei) * scale))
+def _dot(
+    picture: NDArray[np.uint8],
+    scale: float,
+    nuclei: Nuclei,
+    colors: NDArray[np.uint8],
+    side: int,
+) -> None:
+    """Draw a square for each nucleus, about as wide as the nucleus."""
     corner = np.floor(nuclei.centroid * scale - (side - 1) / 2).astype(np.int64)
     height, width = picture.shape[:2]
     for down in range(side):
@@ -154,30 +207,14 @@ def _dotted(
             x = np.clip(corner[:, 0] + right, 0, width - 1)
             y = np.clip(corner[:, 1] + down, 0, height - 1)
             picture[y, x] = colors[nuclei.label]
-    return picture
-
-
-def _densest(slide: Slide, nuclei: Nuclei) -> tuple[int, int, int, int]:
-    """Return x, y, width, height of the level-0 window that holds most centroids."""
-    step = _DETAIL_PX // 2
-    cells = (nuclei.centroid // step).astype(np.int64)
-    counts = np.zeros((slide.height // step + 2, slide.width // step + 2), np.int64)
-    np.add.at(counts, (cells[:, 1], cells[:, 0]), 1)
-    windows = counts[:-1, :-1] + counts[1:, :-1] + counts[:-1, 1:] + counts[1:, 1:]
-    row, col = np.unravel_index(int(windows.argmax()), windows.shape)
-    width, height = min(_DETAIL_PX, slide.width), min(_DETAIL_PX, slide.height)
-    x = min(int(col) * step, slide.width - width)
-    y = min(int(row) * step, slide.height - height)
-    return x, y, width, height
 
 
 def _with_legend(
-    picture: Image.Image, nuclei: Nuclei, classes: Sequence[NucleusClass]
+    picture: Image.Image, counts: NDArray[np.int64], classes: Sequence[NucleusClass]
 ) -> Image.Image:
     """Return the picture with a strip below that names, colours and counts the classes."""
-    counts = np.bincount(nuclei.label, minlength=len(classes)).tolist()
     font = ImageFont.load_default(size=20)
-    entries = [f"{one.name} {count:,}" for one, count in zip(classes, counts, strict=True)]
+    entries = [f"{one.name} {count:,}" for one, count in zip(classes, counts.tolist(), strict=True)]
     widths = [_LEGEND_PX + round(font.getlength(entry)) + 20 for entry in entries]
     places = []
     left = row = 0

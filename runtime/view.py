@@ -100,12 +100,6 @@ def iter_nuclei(
             yield nuclei
 
 
-def in_chunks(nuclei: Nuclei) -> Iterator[Nuclei]:
-    """Give nuclei some thousands at a time."""
-    for start in range(0, len(nuclei), CHUNK):
-        yield nuclei.take(np.arange(start, min(start + CHUNK, len(nuclei))))
-
-
 def tile_boxes(
     grid: Grid, tiles: NDArray[np.int64], scale: float, slide: SlideFacts
 ) -> NDArray[np.int64]:

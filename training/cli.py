@@ -4,6 +4,7 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,7 @@ from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import PRESETS, Preset
 from nuhtc.training.processes import Processes, own_device, processes
 from nuhtc.training.recipe import AUGMENTS, SCHEDULES, Recipe
+from nuhtc.training.run_folder import own_folder
 
 DEFAULTS = RunSettings()
 
@@ -220,21 +222,24 @@ def _train(arguments: argparse.Namespace, device: torch.device, group: Processes
     network = start_network(preset, len(chosen.classes), arguments)
     recipe = make_recipe(preset, arguments)
     settings = make_settings(recipe, len(chosen.data), device, arguments)
-    run = Run(
-        preset,
-        CheckpointInfo(preset.name, chosen.classes, _data(chosen, arguments)),
-        network,
-        recipe,
-        settings,
-        chosen.data,
-        arguments.out,
-        device,
-        group,
-        progress=sys.stderr.isatty(),
-    )
-    if group.first:
-        _announce(run, chosen)
-    run.train()
+    info = CheckpointInfo(preset.name, chosen.classes, _data(chosen, arguments))
+    # One process writes for all that train together, so that one keeps the others' runs out.
+    with own_folder(arguments.out) if group.first else nullcontext():
+        run = Run(
+            preset,
+            info,
+            network,
+            recipe,
+            settings,
+            chosen.data,
+            arguments.out,
+            device,
+            group,
+            progress=sys.stderr.isatty(),
+        )
+        if group.first:
+            _announce(run, chosen)
+        run.train()
     if group.first:
         final, _ = checkpoint.read(arguments.out / "model.pt")
         print(f"{arguments.out / 'model.pt'}: step {final.steps}")

@@ -1,7 +1,6 @@
 """Outlines as files hold them, turned into nuclei that every reader accepts."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,69 +15,82 @@ from nuhtc.runtime.summary import SlideFacts
 UNKNOWN_COLOR = (128, 128, 128)
 """Of a class whose colour the file does not say."""
 
+FARTHEST_PX = np.iinfo(np.int32).max // UNITS_PER_PX
+"""Coordinates beyond cannot be held."""
+
 
 @dataclass(frozen=True)
 class Outlines:
-    """What a file says, before anything is checked.
+    """Some of a file's outlines, before anything is checked.
 
     Parameters
     ----------
     shapes
         object (N,): shapely geometries in level-0 pixels; None where the file has none.
-    names
-        The class of each.
-    scores
-        float (N,).
+    label
+        int64 (N,): the class of each.
+    score
+        float64 (N,).
     probabilities
-        By class name; None where the file has none.
-    classes
-        Names and colours.
-    slide
-        What the file says of the slide; None if nothing.
+        float64 (N, C); None where the file has none.
     """
 
     shapes: NDArray[np.object_]
-    names: Sequence[str]
-    scores: NDArray[np.float64]
-    probabilities: Mapping[str, NDArray[np.float64]] | None
-    classes: tuple[NucleusClass, ...]
-    slide: SlideFacts | None
+    label: NDArray[np.int64]
+    score: NDArray[np.float64]
+    probabilities: NDArray[np.float64] | None
 
 
 @dataclass(frozen=True)
-class Imported:
-    """Nuclei from a file, and what had to be done to them.
+class Source:
+    """A file of outlines, to be read as a stream.
 
     Parameters
     ----------
-    nuclei, classes, slide
-        As a run would give them.
-    repaired
-        Invalid outlines that were made valid.
-    dropped
-        Entries that enclose no area.
+    classes
+        Names and colours, by label.
+    slide
+        What the file says of the slide; None if nothing.
+    size_px
+        Width and height that just hold the outlines, where `slide` is None.
+    chunks
+        Reads the outlines, some thousands at a time.
     """
 
-    nuclei: Nuclei
     classes: tuple[NucleusClass, ...]
-    slide: SlideFacts
-    repaired: int
-    dropped: int
+    slide: SlideFacts | None
+    size_px: tuple[int, int]
+    chunks: Callable[[], Iterator[Outlines]]
 
 
-def to_imported(found: Outlines, digest: str, file: str, mpp: float) -> Imported:
+def to_nuclei(found: Outlines, classes: int) -> tuple[Nuclei, int, int]:
     """Check and repair outlines; a nucleus is one polygon without holes.
 
     Coordinates are rounded to hundredths of a pixel. An invalid ring is repaired, and of several
     parts the largest stays; what then has no area is dropped.
+
+    Parameters
+    ----------
+    found
+        The outlines.
+    classes
+        How many classes there are.
+
+    Returns
+    -------
+    Nuclei
+        Those that have an area.
+    int
+        How many invalid outlines were repaired.
+    int
+        How many entries were dropped.
+
+    Raises
+    ------
+    ValueError
+        When a coordinate is beyond what is held.
     """
-    rounded = np.array(
-        [
-            None if shape is None else shapely.transform(shape, _hundredths)
-            for shape in found.shapes
-        ],
-        object,
-    )
+    rounded = shapely.transform(found.shapes, lambda points: np.rint(points * UNITS_PER_PX))
     simple = (shapely.get_type_id(rounded) == shapely.GeometryType.POLYGON) & (
         shapely.get_num_interior_rings(rounded) == 0
     )
@@ -87,54 +99,36 @@ def to_imported(found: Outlines, digest: str, file: str, mpp: float) -> Imported
     broken = np.flatnonzero(~fine)
     for index in broken:
         fixed[index] = _repaired(rounded[index])
-    kept = np.flatnonzero([shape is not None for shape in fixed])
+    kept = np.flatnonzero(~shapely.is_missing(fixed))
     repaired = len(np.intersect1d(broken, kept))
     closed, ring = shapely.get_coordinates(
         shapely.get_exterior_ring(fixed[kept]), return_index=True
     )
-    inner = np.append(ring[1:] == ring[:-1], False)
+    if len(closed) and not np.abs(closed).max() <= FARTHEST_PX * UNITS_PER_PX:
+        raise ValueError("a coordinate is beyond any slide")
+    inner = np.append(ring[1:] == ring[:-1], False)[: len(ring)]
     coords = closed[inner].astype(np.int32)
     offsets = np.zeros(len(kept) + 1, np.int64)
     np.cumsum(np.bincount(ring[inner], minlength=len(kept)), out=offsets[1:])
-    place = {one.name: label for label, one in enumerate(found.classes)}
-    label = np.array([place[found.names[i]] for i in kept.tolist()], np.uint8)
-    score = found.scores[kept].astype(np.float32)
-    probabilities = np.zeros((len(kept), len(found.classes)), np.float32)
+    label, score = found.label[kept].astype(np.uint8), found.score[kept].astype(np.float32)
     if found.probabilities is not None:
-        for name, values in found.probabilities.items():
-            probabilities[:, place[name]] = values[kept]
+        probabilities = found.probabilities[kept].astype(np.float32)
     else:
+        probabilities = np.zeros((len(kept), classes), np.float32)
         probabilities[np.arange(len(kept)), label] = score
-    bbox = ring_bounds(coords, offsets)
     nuclei = Nuclei(
         coords=coords,
         offsets=offsets,
         label=label,
         score=score,
         probabilities=probabilities,
-        bbox=bbox,
+        bbox=ring_bounds(coords, offsets),
         area_px=ring_areas(coords, offsets) / (2.0 * UNITS_PER_PX**2),
         centroid=(ring_centroids(coords, offsets) / UNITS_PER_PX).astype(np.float32),
         tile=np.zeros(len(kept), np.int32),
         cut=np.zeros(len(kept), np.bool_),
     )
-    return Imported(
-        nuclei=nuclei,
-        classes=found.classes,
-        slide=found.slide or _slide_around(nuclei, digest, file, mpp),
-        repaired=repaired,
-        dropped=len(found.shapes) - len(kept),
-    )
-
-
-def _slide_around(nuclei: Nuclei, digest: str, file: str, mpp: float) -> SlideFacts:
-    """Return a slide that just holds the nuclei, where the file does not say how large it is."""
-    far = nuclei.bbox[:, 2:].max(axis=0) / UNITS_PER_PX if len(nuclei) else (1, 1)
-    return SlideFacts(file, digest, math.ceil(far[0]), math.ceil(far[1]), mpp)
-
-
-def _hundredths(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.rint(points * UNITS_PER_PX)
+    return nuclei, repaired, len(found.shapes) - len(kept)
 
 
 def _repaired(shape: object) -> object:

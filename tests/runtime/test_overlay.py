@@ -10,14 +10,23 @@ from reference.made_nuclei import CLASSES, made_nuclei
 
 from nuhtc.runtime.errors import OutputError, SlideReadError
 from nuhtc.runtime.nuclei import Nuclei
-from nuhtc.runtime.overlay import write_overlay
+from nuhtc.runtime.overlay import Survey, write_overlay
 from nuhtc.runtime.picture import ArraySlide
 
 GREY = 230
 
 
+def draw(path: Path, slide: ArraySlide, nuclei: Nuclei, parts: int = 3, **options: int) -> None:
+    """Draw nuclei that come in several parts, as they come from a store."""
+    survey = Survey(slide, len(CLASSES))
+    chunks = [nuclei.take(some) for some in np.array_split(np.arange(len(nuclei)), parts)]
+    for chunk in chunks:
+        survey.add(chunk)
+    write_overlay(path, survey, chunks, CLASSES, **options)
+
+
 def drawn(path: Path, slide: ArraySlide, nuclei: Nuclei, **options: int) -> NDArray[np.uint8]:
-    write_overlay(path, slide, nuclei, CLASSES, **options)
+    draw(path, slide, nuclei, **options)
     with Image.open(path) as picture:
         return np.asarray(picture)
 
@@ -97,12 +106,26 @@ def test_a_damaged_detail_is_grey(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (picture[700, 1000] == 127).all()
 
 
-def test_same_nuclei_same_bytes(tmp_path: Path) -> None:
-    for name in ("a.png", "b.png"):
-        drawn(tmp_path / name, plain(), made_nuclei(seed=3))
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+def test_outlines_are_the_same_in_any_parts(tmp_path: Path) -> None:
+    for parts in (1, 5):
+        drawn(tmp_path / f"{parts}.png", plain(), made_nuclei(seed=3), parts=parts)
+    assert (tmp_path / "1.png").read_bytes() == (tmp_path / "5.png").read_bytes()
+
+
+def test_the_survey_finds_the_median_and_the_densest_place() -> None:
+    nuclei, slide = made_nuclei(seed=4), plain(4000)
+    survey = Survey(slide, len(CLASSES))
+    for some in np.array_split(np.arange(len(nuclei)), 4):
+        survey.add(nuclei.take(some))
+    exact = np.median(nuclei.bbox[:, 2:] - nuclei.bbox[:, :2]) / 100
+    assert survey.median_px == pytest.approx(exact, abs=1)
+    assert survey.counts.tolist() == np.bincount(nuclei.label, minlength=len(CLASSES)).tolist()
+    x, y, width, height = survey.densest()
+    inside = (nuclei.centroid >= [x, y]).all(axis=1)
+    inside &= (nuclei.centroid < [x + width, y + height]).all(axis=1)
+    assert inside.all(), "all of them lie within 600 pixels"
 
 
 def test_a_folder_that_is_none_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"a\.png"):
-        write_overlay(tmp_path / "none" / "a.png", plain(), made_nuclei(), CLASSES)
+        draw(tmp_path / "none" / "a.png", plain(), made_nuclei())

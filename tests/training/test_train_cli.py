@@ -1,5 +1,8 @@
 """``nuhtc-train``: a whole run, and one clear line for everything that is wrong."""
 
+import subprocess
+import sys
+import time
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -14,6 +17,8 @@ from nuhtc.training.cli import main
 from nuhtc.training.data.selection import select
 from nuhtc.training.loop import Run
 from nuhtc.training.presets import PRESETS
+
+TRAIN_TINY = Path(__file__).parents[1] / "reference" / "train_tiny.py"
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -175,6 +180,27 @@ def test_control_c(
 
     monkeypatch.setattr(Run, "train", stop)
     assert "continues from" in failure(capsys, arguments([consep], tmp_path / "run"), code=130)
+
+
+def test_a_second_process_is_refused_until_the_first_is_killed(
+    consep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    endless = arguments([consep], out, "--steps", "1000000", "--save-every", "1")
+    with subprocess.Popen([sys.executable, str(TRAIN_TINY), *endless, "--workers", "1"]) as first:
+        deadline = time.monotonic() + 240
+        while not (out / "last.pt").exists():
+            assert first.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        message = failure(capsys, arguments([consep], out))
+        assert message.startswith(f"nuhtc-train: {out}: another nuhtc-train")
+        assert message.endswith("another --out")
+        assert first.poll() is None
+        first.kill()
+    step = checkpoint.read(out / "last.pt")[1]["step"]
+    assert main(arguments([consep], out, "--steps", str(step + 1))) == 0
+    assert checkpoint.read(out / "last.pt")[1]["step"] == step + 1
+    assert not (out / ".lock").exists()
 
 
 @pytest.mark.parametrize(

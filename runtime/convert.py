@@ -1,0 +1,201 @@
+"""Files of every format from a store or from a file of outlines, as a view shows them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from nuhtc.runtime.arguments import MIN_AREA_UM2
+from nuhtc.runtime.class_map import read_class_map
+from nuhtc.runtime.errors import UsageError
+from nuhtc.runtime.imports.read import SUFFIXES, Imported
+from nuhtc.runtime.nuclei import Nuclei
+from nuhtc.runtime.outputs import Wanted, prepare_folder, sole_writer, target_of, write_formats
+from nuhtc.runtime.slide import open_slide
+from nuhtc.runtime.store.reader import Store
+from nuhtc.runtime.store.writer import SUFFIX
+from nuhtc.runtime.summary import SlideFacts, Tally
+from nuhtc.runtime.view import View, iter_nuclei
+from nuhtc.runtime.writers.coco_images import write_tile_images
+from nuhtc.runtime.writers.target import Target
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which nuclei are wanted, as the command line says it; None stands for the default.
+
+    Parameters
+    ----------
+    min_score, min_area_um2
+        Least score and area.
+    region
+        x, y, width, height in level-0 pixels.
+    simplify_px
+        How far outlines may move.
+    classes
+        The file that says other names.
+    """
+
+    min_score: float | None = None
+    min_area_um2: float | None = None
+    region: tuple[float, float, float, float] | None = None
+    simplify_px: float = 0.0
+    classes: Path | None = None
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written.
+
+    Parameters
+    ----------
+    per_class
+        Nuclei by class name.
+    files
+        The files.
+    pictures
+        Pictures of tiles, for COCO.
+    """
+
+    per_class: dict[str, int]
+    files: list[Path]
+    pictures: int = 0
+
+
+def convert_store(
+    store: Store, chosen: Chosen, wanted: Wanted, out: Path, pictured: Path | None = None
+) -> Converted:
+    """Write formats from a store.
+
+    Parameters
+    ----------
+    store
+        Where the candidates are.
+    chosen
+        Which nuclei.
+    wanted
+        Which files.
+    out
+        The folder they go to.
+    pictured
+        The slide, to write COCO's pictures of tiles too.
+
+    Raises
+    ------
+    UsageError
+        When what is chosen cannot be: a score below the store's, a region outside the slide.
+    OutputError
+        When a file cannot be written, or another process writes the same ones.
+    StoreError
+        When a part is damaged.
+    SlideError
+        When the pictures cannot be read.
+    """
+    made = store.manifest
+    least = made.settings.get("score", 0.0)
+    score = least if chosen.min_score is None else chosen.min_score
+    if score < least:
+        raise UsageError(
+            f"--min-score {score:g}: the store keeps scores from {least:g} on; for lower ones run "
+            f"nuhtc-run with --score {score:g}"
+        )
+    view = View(
+        min_score=score,
+        min_area_um2=MIN_AREA_UM2 if chosen.min_area_um2 is None else chosen.min_area_um2,
+        region=_on_slide(chosen.region, made.slide),
+        simplify_px=chosen.simplify_px,
+        classes=None if chosen.classes is None else read_class_map(chosen.classes, made.classes),
+    )
+    prepare_folder(out)
+    target = target_of(store, view, out, store.folder.name.removesuffix(SUFFIX))
+    tally, pictures = Tally(target.classes), 0
+    with sole_writer(out, target.stem):
+        chunks = iter_nuclei(store.parts(), made, store.ran, view)
+        files = write_formats(target, tally.counting(chunks), wanted)
+        if pictured is not None and "coco" in wanted.formats:
+            slide = open_slide(pictured, mpp=target.slide.mpp)
+            try:
+                pictures = write_tile_images(target, slide)
+            finally:
+                slide.close()
+    return Converted(tally.per_class, files, pictures)
+
+
+def convert_file(imported: Imported, chosen: Chosen, wanted: Wanted, out: Path) -> Converted:
+    """Write formats from a file of outlines; `imported` then knows how many were repaired.
+
+    Parameters
+    ----------
+    imported
+        The file.
+    chosen
+        Which nuclei.
+    wanted
+        Which files.
+    out
+        The folder they go to; beside the file itself, names get `.imported`.
+
+    Raises
+    ------
+    UsageError
+        When the region is outside the slide.
+    ImportedError
+        When the file is damaged.
+    OutputError
+        When a file cannot be written, or another process writes the same ones.
+    """
+    slide, path = imported.slide, imported.path
+    classes = None if chosen.classes is None else read_class_map(chosen.classes, imported.classes)
+    view = View(
+        min_score=chosen.min_score or 0.0,
+        min_area_um2=chosen.min_area_um2 or 0.0,
+        region=_on_slide(chosen.region, slide),
+        simplify_px=chosen.simplify_px,
+        classes=classes,
+    )
+    prepare_folder(out)
+    stem = path.name[: -len(next(end for end in SUFFIXES if path.name.lower().endswith(end)))]
+    target = Target(
+        folder=out,
+        stem=f"{stem}.imported" if out.resolve() == path.resolve().parent else stem,
+        slide=slide,
+        classes=imported.classes if classes is None else classes.classes,
+        tiles=np.zeros(1, np.int64),
+        tile_boxes=np.array([[0, 0, slide.width_px, slide.height_px]], np.int64),
+        run={
+            "settings": {"imported": slide.file, **view.as_dict()},
+            "versions": {"nuhtc": metadata.version("nuhtc")},
+        },
+    )
+    tally = Tally(target.classes)
+    with sole_writer(out, target.stem):
+        files = write_formats(target, tally.counting(_shown(imported, view)), wanted)
+    return Converted(tally.per_class, files)
+
+
+def _shown(imported: Imported, view: View) -> Iterator[Nuclei]:
+    for nuclei in imported.nuclei():
+        sure = np.flatnonzero(nuclei.score >= np.float32(view.min_score))
+        yield view.apply(nuclei.take(sure), imported.slide.mpp)
+
+
+def _on_slide(
+    region: tuple[float, float, float, float] | None, slide: SlideFacts
+) -> tuple[float, float, float, float] | None:
+    """Return the region.
+
+    Raises
+    ------
+    UsageError
+        When it lies outside the slide.
+    """
+    if region is not None:
+        x, y, wide, high = region
+        if x >= slide.width_px or y >= slide.height_px or x + wide <= 0 or y + high <= 0:
+            raise UsageError(
+                f"--region {x:g},{y:g},{wide:g},{high:g}: lies outside the slide, which is "
+                f"{slide.width_px} x {slide.height_px} pixels"
+            )
+    return region
