@@ -50,7 +50,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     SystemExit
         0 after --help and --version, 2 when the arguments make no sense.
     UsageError
-        When --out is missing or --mpp is no resolution.
+        When --out is missing, --mpp is no resolution, or --coco-images has nothing to go with.
     """
     arguments = _parser().parse_args(argv)
     arguments.demo = arguments.slides == [Path(DEMO)]
@@ -59,6 +59,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     arguments.out = arguments.out or DEMO_FOLDER
     if arguments.mpp is not None:
         check_mpp(arguments.mpp)
+    if arguments.coco_images and "coco" not in arguments.format:
+        raise UsageError("--coco-images: is for --format coco")
     arguments.threads = arguments.threads or available_cores()
     return arguments
 

@@ -50,6 +50,7 @@ def explain(problem: OSError, path: Path) -> str:
     """Return one line that says why a path cannot be written and what to do about it."""
     advice = {
         errno.ENOSPC: "the disk is full: free some space or choose another --out",
+        errno.EFBIG: "the file is larger than the file system or a limit (ulimit -f) allows",
         errno.EDQUOT: "the disk quota is used up: free some space or choose another --out",
         errno.EACCES: "permission denied: choose another --out",
         errno.EPERM: "permission denied: choose another --out",

@@ -1,6 +1,7 @@
 """Files of every format from a store or from a file of outlines, as a view shows them."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,7 @@ from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.store.writer import SUFFIX
 from nuhtc.runtime.summary import SlideFacts, Tally
 from nuhtc.runtime.view import View, iter_nuclei
-from nuhtc.runtime.writers.coco_images import write_tile_images
+from nuhtc.runtime.writers.coco_images import check_slide, write_tile_images
 from nuhtc.runtime.writers.target import Target
 
 
@@ -91,7 +92,7 @@ def convert_store(
     StoreError
         When a part is damaged.
     SlideError
-        When the pictures cannot be read.
+        When `pictured` is another slide, or cannot be read.
     """
     made = store.manifest
     least = made.settings.get("score", 0.0)
@@ -108,18 +109,19 @@ def convert_store(
         simplify_px=chosen.simplify_px,
         classes=None if chosen.classes is None else read_class_map(chosen.classes, made.classes),
     )
-    prepare_folder(out)
     target = target_of(store, view, out, store.folder.name.removesuffix(SUFFIX))
     tally, pictures = Tally(target.classes), 0
-    with sole_writer(out, target.stem):
+    with ExitStack() as stack:
+        slide = None
+        if pictured is not None:
+            slide = stack.enter_context(closing(open_slide(pictured, mpp=made.slide.mpp)))
+            check_slide(slide, made.slide)
+        prepare_folder(out)
+        stack.enter_context(sole_writer(out, target.stem))
         chunks = iter_nuclei(store.parts(), made, store.ran, view)
         files = write_formats(target, tally.counting(chunks), wanted)
-        if pictured is not None and "coco" in wanted.formats:
-            slide = open_slide(pictured, mpp=target.slide.mpp)
-            try:
-                pictures = write_tile_images(target, slide)
-            finally:
-                slide.close()
+        if slide is not None:
+            pictures = write_tile_images(target, slide)
     return Converted(tally.per_class, files, pictures)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from nuhtc.runtime.arguments import add_output_options, formats, number
+from nuhtc.runtime.errors import UsageError
 from nuhtc.runtime.writers import DEFAULT_FORMATS, FORMATS
 
 PROG: Final = "nuhtc-convert"
@@ -30,8 +31,24 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     ------
     SystemExit
         0 after --help and --version, 2 when the arguments make no sense.
+    UsageError
+        When an option has no meaning for this source or without another option.
     """
-    return _parser().parse_args(argv)
+    arguments = _parser().parse_args(argv)
+    store = arguments.source.is_dir()
+    for given, option, why in (
+        (arguments.json and not arguments.info, "--json", "is for --info"),
+        (arguments.mpp is not None and store, "--mpp", "is for a file; a store knows its um/px"),
+        (arguments.coco_images and not store, "--coco-images", "is for a store"),
+        (
+            arguments.coco_images and "coco" not in arguments.format,
+            "--coco-images",
+            "is for --format coco",
+        ),
+    ):
+        if given:
+            raise UsageError(f"{option}: {why}")
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,7 +111,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rectangle(text: str) -> tuple[float, ...]:
-    numbers = tuple(float(part) for part in text.split(","))
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
     if len(numbers) != 4 or not all(abs(one) < 1e12 for one in numbers):
         raise argparse.ArgumentTypeError(f"{text} is not x,y,width,height")
     if numbers[2] <= 0 or numbers[3] <= 0:

@@ -141,7 +141,7 @@ def _outer_rings(geometry: dict[str, Any]) -> list[Any]:
 def _shapes(parts: Sequence[Sequence[Any]]) -> NDArray[np.object_]:
     """Return a polygon of each list of rings, of several a multipolygon, None of none."""
     rings = list(chain.from_iterable(parts))
-    flat = [np.array(ring, np.float64).reshape(len(ring), -1)[:, :2] for ring in rings]
+    flat = [np.atleast_2d(np.array(ring, np.float64))[:, :2] for ring in rings]
     # A closed ring repeats its first point.
     flat = [ring[:-1] if len(ring) and (ring[0] == ring[-1]).all() else ring for ring in flat]
     owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])

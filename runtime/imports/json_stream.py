@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-_BLOCK: Final = 1 << 21
+BLOCK: Final = 1 << 21
 """Bytes read at a time; parsed they take about ten times as much."""
 
 _KEY: Final = re.compile(rb'"(features|elements)"\s*:\s*$')
@@ -22,13 +22,15 @@ _ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
 _SPACE: Final = b" \t\r\n"
 
 
-def array_chunks(file: IO[bytes]) -> tuple[str, Iterator[list[Any]]]:
+def array_chunks(file: IO[bytes], size: int = BLOCK) -> tuple[str, Iterator[list[Any]]]:
     """Return which array a document holds, and its elements.
 
     Parameters
     ----------
     file
         A bare array, or an object that has one under `features` or `elements`.
+    size
+        Bytes read at a time.
 
     Returns
     -------
@@ -42,8 +44,8 @@ def array_chunks(file: IO[bytes]) -> tuple[str, Iterator[list[Any]]]:
     ValueError
         When the document is no such thing; while the elements are read, when it is damaged.
     """
-    key, block = _find_array(file)
-    return key, _chunks(file, block)
+    key, block = _find_array(file, size)
+    return key, _chunks(file, block, size)
 
 
 class _Brackets:
@@ -71,9 +73,12 @@ class _Brackets:
         return step, depth
 
 
-def _find_array(file: IO[bytes]) -> tuple[str, bytes]:
+def _find_array(file: IO[bytes], size: int) -> tuple[str, bytes]:
     """Return the array's key, and what was read from its opening bracket on."""
-    block = file.read(_BLOCK).lstrip(_SPACE)
+    block = file.read(size)
+    while block and not block.strip(_SPACE):
+        block = file.read(size)
+    block = block.lstrip(_SPACE)
     if block[:1] == b"[":
         return "", block
     brackets, before = _Brackets(), b""
@@ -84,12 +89,12 @@ def _find_array(file: IO[bytes]) -> tuple[str, bytes]:
             found = _KEY.search(near)
             if found and block[place] == ord("["):
                 return found[1].decode(), block[place:]
-        before = block[-_LONGEST_KEY:]
-        block = file.read(_BLOCK)
+        before = (before + block)[-_LONGEST_KEY:]
+        block = file.read(size)
     raise ValueError("it has neither features nor elements")
 
 
-def _chunks(file: IO[bytes], block: bytes) -> Iterator[list[Any]]:
+def _chunks(file: IO[bytes], block: bytes, size: int) -> Iterator[list[Any]]:
     brackets, pending = _Brackets(), [b""]
     step, depth = brackets.follow(block)
     # The array's own bracket is no part of its elements.
@@ -97,7 +102,10 @@ def _chunks(file: IO[bytes], block: bytes) -> Iterator[list[Any]]:
     while True:
         ends = np.flatnonzero((step == -1) & (depth == 0))
         if len(ends):
-            yield _parsed([*pending, block[: int(ends[0])]])
+            end = int(ends[0])
+            if block[end] != ord("]"):
+                raise ValueError("its brackets do not match")
+            yield _parsed([*pending, block[:end]])
             return
         closes = np.flatnonzero((step == -1) & (depth == 1))
         if len(closes):
@@ -106,7 +114,7 @@ def _chunks(file: IO[bytes], block: bytes) -> Iterator[list[Any]]:
             pending = [block[cut:]]
         else:
             pending.append(block)
-        block = file.read(_BLOCK)
+        block = file.read(size)
         if not block:
             raise ValueError("it ends in the middle")
         step, depth = brackets.follow(block)

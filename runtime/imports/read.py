@@ -55,6 +55,8 @@ class Imported:
     def __init__(self, path: Path, mpp: float | None) -> None:
         if mpp is not None:
             check_mpp(mpp)
+        if not path.exists():
+            raise ImportedError(f"{path}: there is no such file or folder; check its name")
         if not path.name.lower().endswith(SUFFIXES):
             raise ImportedError(
                 f"{path}: is no store and none of {', '.join(SUFFIXES)}, which can be imported"

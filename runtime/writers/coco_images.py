@@ -6,8 +6,24 @@ from PIL import Image
 from nuhtc.runtime.atomic import atomic_path, explain
 from nuhtc.runtime.errors import OutputError, SlideError
 from nuhtc.runtime.slide import Slide
+from nuhtc.runtime.summary import SlideFacts
 from nuhtc.runtime.writers.coco import SUFFIX, image_name
 from nuhtc.runtime.writers.target import Target
+
+
+def check_slide(slide: Slide, expected: SlideFacts) -> None:
+    """Check that a slide is the one that nuclei are of.
+
+    Raises
+    ------
+    SlideError
+        When it is another.
+    """
+    if slide.digest() != expected.digest:
+        raise SlideError(
+            f"{slide.path or slide.name}: is not the slide that the store is of "
+            f"({expected.file}): give that one"
+        )
 
 
 def write_tile_images(target: Target, slide: Slide) -> int:
@@ -23,15 +39,10 @@ def write_tile_images(target: Target, slide: Slide) -> int:
     Raises
     ------
     SlideError
-        When it is another slide, or one of its tiles cannot be read.
+        When one of its tiles cannot be read.
     OutputError
         When a picture cannot be written.
     """
-    if slide.digest() != target.slide.digest:
-        raise SlideError(
-            f"{slide.path or slide.name}: is not the slide that the store is of "
-            f"({target.slide.file}): give that one"
-        )
     folder = target.folder / (target.stem + SUFFIX)
     try:
         (folder / "images").mkdir(parents=True, exist_ok=True)
