@@ -6,7 +6,7 @@ centroid, tile, `probability_<category id>`), `category`, `slide`, `run`, and th
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from itertools import pairwise
@@ -21,7 +21,7 @@ from nuhtc.runtime.errors import OutputError
 from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
 from nuhtc.runtime.summary import printable
 from nuhtc.runtime.writers import columns, gpkg_schema, wkb
-from nuhtc.runtime.writers.rtree import fill_rtree, outward
+from nuhtc.runtime.writers.rtree import PackedRtree, outward
 from nuhtc.runtime.writers.target import Files, Output, Target, check_nuclei
 
 SUFFIX: Final = ".gpkg"
@@ -81,7 +81,7 @@ def open_geopackage(target: Target) -> Iterator[Output]:
 class _Table:
     """The table of nuclei and what is known once it is full."""
 
-    _pending: Future[sqlite3.Cursor] | None
+    _pending: Future[None] | None
 
     def __init__(
         self,
@@ -91,14 +91,14 @@ class _Table:
         final: Path,
     ) -> None:
         self._database, self._target, self._final = database, target, final
-        self._boxes: list[NDArray[np.float32]] = [np.zeros((0, 4), np.float32)]
         self._count = 0
         self._thread, self._pending = thread, None
         classes = len(target.classes)
         self._insert = f"INSERT INTO nuclei VALUES ({','.join('?' * (8 + classes))})"
         database.execute("BEGIN")
-        for statement in (*gpkg_schema.TABLES, gpkg_schema.NUCLEI):
+        for statement in (*gpkg_schema.TABLES, gpkg_schema.NUCLEI, gpkg_schema.RTREE):
             database.execute(statement)
+        self._tree = PackedRtree(database)
         for category in range(1, classes + 1):
             database.execute(f"ALTER TABLE nuclei ADD COLUMN probability_{category} DOUBLE")
         _describe(database, target)
@@ -110,7 +110,6 @@ class _Table:
         first = self._count + 1
         self._count += len(nuclei)
         box = nuclei.bbox[:, [0, 2, 1, 3]] / UNITS_PER_PX
-        self._boxes.append(outward(box))
         # 0.9 as a double, not as the nearest single: what people filter by.
         shares = nuclei.probabilities.astype(np.float64).round(6).T.tolist()
         rows = zip(
@@ -126,7 +125,11 @@ class _Table:
         )
         # SQLite enters these rows while the next ones are made.
         self._settle()
-        self._pending = self._thread.submit(self._database.executemany, self._insert, rows)
+        self._pending = self._thread.submit(self._enter, rows, outward(box))
+
+    def _enter(self, rows: Iterable[tuple[object, ...]], boxes: NDArray[np.float32]) -> None:
+        self._database.executemany(self._insert, rows)
+        self._tree.add(boxes)
 
     def _settle(self) -> None:
         pending, self._pending = self._pending, None
@@ -135,19 +138,16 @@ class _Table:
 
     def finish(self) -> None:
         self._settle()
-        database, boxes = self._database, np.concatenate(self._boxes)
-        self._boxes.clear()
-        database.execute(gpkg_schema.RTREE)
-        fill_rtree(database, boxes)
+        database, around = self._database, self._tree.finish()
         for trigger in gpkg_schema.TRIGGERS:
             database.execute(trigger)
         database.execute(gpkg_schema.CONTOUR)
-        if len(boxes):
-            low, high = boxes.min(axis=0).tolist(), boxes.max(axis=0).tolist()
+        if around is not None:
+            ((low_x, high_x, low_y, high_y),) = around.tolist()
             database.execute(
                 "UPDATE gpkg_contents SET min_x = ?, min_y = ?, max_x = ?, max_y = ? "
                 "WHERE table_name = 'nuclei'",
-                (low[0], low[2], high[1], high[3]),
+                (low_x, low_y, high_x, high_y),
             )
         database.execute("COMMIT")
 

@@ -1,4 +1,4 @@
-"""SQLite's R-tree, filled at once instead of row by row.
+"""SQLite's R-tree, packed as the rows come instead of balanced row by row.
 
 The tree's nodes are rows of a shadow table, `<name>_node(nodeno, data)`: two bytes of depth (in
 the root), two of how many cells, then cells of an int64 and four float32, all big-endian. Rows
@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 _CELL: Final = np.dtype([("id", ">i8"), ("box", ">f4", (4,))])
 _ROOT: Final = 1
 _ROWID: Final = "INSERT INTO rtree_nuclei_geom_rowid VALUES (?, ?)"
+_FROM_THE_FIRST: Final = np.zeros(1, np.int64)
 _PARENT: Final = "INSERT INTO rtree_nuclei_geom_parent VALUES (?, ?)"
-
-_BLOCK: Final = 512
-"""Nodes written at a time, to keep the memory small."""
 
 
 def outward(boxes: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -31,69 +29,116 @@ def outward(boxes: NDArray[np.float64]) -> NDArray[np.float32]:
     return near
 
 
-def fill_rtree(database: sqlite3.Connection, boxes: NDArray[np.float32]) -> None:
-    """Fill the empty tree `rtree_nuclei_geom` with rows 1 to N.
+class PackedRtree:
+    """Fills the empty tree `rtree_nuclei_geom`; of what is written, only leaves' boxes are kept.
 
     Parameters
     ----------
     database
         Where the virtual table was just made.
-    boxes
-        float32 (N, 4): minx, maxx, miny, maxy of each row.
     """
-    (size,) = database.execute(
-        "SELECT length(data) FROM rtree_nuclei_geom_node WHERE nodeno = 1"
-    ).fetchone()
-    most = (size - 4) // _CELL.itemsize
-    ids, next_node, depth = np.arange(1, len(boxes) + 1), _ROOT + 1, 0
-    database.execute("DELETE FROM rtree_nuclei_geom_node")
-    while True:
-        groups = max(1, -(-len(ids) // most))
-        cuts = np.linspace(0, len(ids), groups + 1).astype(np.int64)
-        top = groups == 1
-        nodes = np.array([_ROOT]) if top else np.arange(next_node, next_node + groups)
-        next_node += groups
-        for first in range(0, groups, _BLOCK):
-            some = slice(first, min(first + _BLOCK, groups))
-            edges = cuts[first : some.stop + 1]
-            here = slice(int(edges[0]), int(edges[-1]))
-            _write_nodes(
-                *(database, nodes[some], edges - edges[0], ids[here], boxes[here]),
-                *(size, depth if top else 0),
-            )
-            above = np.repeat(nodes[some], np.diff(edges)).tolist()
-            database.executemany(
-                _ROWID if depth == 0 else _PARENT, zip(ids[here].tolist(), above, strict=True)
-            )
-        if top:
-            return
-        joined = np.empty((groups, 4), np.float32)
-        joined[:, ::2] = np.minimum.reduceat(boxes[:, ::2], cuts[:-1])
-        joined[:, 1::2] = np.maximum.reduceat(boxes[:, 1::2], cuts[:-1])
-        ids, boxes, depth = nodes, joined, depth + 1
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+        (self._size,) = database.execute(
+            "SELECT length(data) FROM rtree_nuclei_geom_node WHERE nodeno = 1"
+        ).fetchone()
+        self._most = (self._size - 4) // _CELL.itemsize
+        database.execute("DELETE FROM rtree_nuclei_geom_node")
+        self._waiting = np.zeros((0, 4), np.float32)
+        self._leaves: list[NDArray[np.float32]] = []
+        self._next_row, self._next_node = 1, _ROOT + 1
+
+    def add(self, boxes: NDArray[np.float32]) -> None:
+        """Enter the next rows, numbered from 1 on.
+
+        Parameters
+        ----------
+        boxes
+            float32 (N, 4): minx, maxx, miny, maxy of each row.
+        """
+        self._waiting = np.concatenate([self._waiting, boxes])
+        # One cell always waits, for a tree of one leaf is all root.
+        full = (len(self._waiting) - 1) // self._most * self._most
+        if full > 0:
+            self._enter_leaves(full)
+
+    def finish(self) -> NDArray[np.float32] | None:
+        """Write what is above the leaves.
+
+        Returns
+        -------
+        NDArray[np.float32] | None
+            (1, 4), the box around all rows: minx, maxx, miny, maxy. None where there are none.
+        """
+        rows = np.arange(self._next_row, self._next_row + len(self._waiting))
+        if not self._leaves:
+            self._write(_ROOT, np.array([0, len(rows)]), rows, self._waiting, depth=0)
+            return _around(self._waiting) if len(rows) else None
+        self._enter_leaves(len(rows))
+        boxes, depth = np.concatenate(self._leaves), 1
+        ids = np.arange(_ROOT + 1, self._next_node)
+        while len(ids) > self._most:
+            groups = -(-len(ids) // self._most)
+            cuts = np.linspace(0, len(ids), groups + 1).astype(np.int64)
+            first = self._next_node
+            self._write(first, cuts, ids, boxes, depth)
+            self._next_node += groups
+            ids, boxes = np.arange(first, self._next_node), _around(boxes, cuts[:-1])
+            depth += 1
+        self._write(_ROOT, np.array([0, len(ids)]), ids, boxes, depth)
+        return _around(boxes)
+
+    def _enter_leaves(self, count: int) -> None:
+        """Write so many of the waiting rows as leaves."""
+        boxes, self._waiting = self._waiting[:count], self._waiting[count:]
+        cuts = np.append(np.arange(0, count, self._most), count)
+        rows = np.arange(self._next_row, self._next_row + count)
+        self._write(self._next_node, cuts, rows, boxes, depth=0)
+        self._leaves.append(_around(boxes, cuts[:-1]))
+        self._next_row += count
+        self._next_node += len(cuts) - 1
+
+    def _write(
+        self,
+        first: int,
+        cuts: NDArray[np.int64],
+        ids: NDArray[np.int64],
+        boxes: NDArray[np.float32],
+        depth: int,
+    ) -> None:
+        """Write nodes, numbered from `first` on, and where each of their cells is."""
+        cells = np.empty(len(ids), _CELL)
+        cells["id"], cells["box"] = ids, boxes
+        data, bounds = cells.tobytes(), list(pairwise(cuts.tolist()))
+        numbers = range(first, first + len(bounds))
+        # Only the root says how deep the tree is.
+        deep = (depth if first == _ROOT else 0).to_bytes(2, "big")
+        self._database.executemany(
+            "INSERT INTO rtree_nuclei_geom_node VALUES (?, ?)",
+            (
+                (
+                    number,
+                    (
+                        deep
+                        + (high - low).to_bytes(2, "big")
+                        + data[low * _CELL.itemsize : high * _CELL.itemsize]
+                    ).ljust(self._size, b"\0"),
+                )
+                for number, (low, high) in zip(numbers, bounds, strict=True)
+            ),
+        )
+        above = np.repeat(np.arange(first, first + len(bounds)), np.diff(cuts)).tolist()
+        self._database.executemany(
+            _PARENT if depth else _ROWID, zip(ids.tolist(), above, strict=True)
+        )
 
 
-def _write_nodes(
-    database: sqlite3.Connection,
-    nodes: NDArray[np.int64],
-    cuts: NDArray[np.int64],
-    ids: NDArray[np.int64],
-    boxes: NDArray[np.float32],
-    size: int,
-    depth: int,
-) -> None:
-    cells = np.empty(len(ids), _CELL)
-    cells["id"], cells["box"] = ids, boxes
-    data = cells.tobytes()
-
-    def node(low: int, high: int) -> bytes:
-        head = depth.to_bytes(2, "big") + (high - low).to_bytes(2, "big")
-        return (head + data[low * _CELL.itemsize : high * _CELL.itemsize]).ljust(size, b"\0")
-
-    database.executemany(
-        "INSERT INTO rtree_nuclei_geom_node VALUES (?, ?)",
-        (
-            (number, node(low, high))
-            for number, (low, high) in zip(nodes.tolist(), pairwise(cuts.tolist()), strict=True)
-        ),
-    )
+def _around(
+    boxes: NDArray[np.float32], starts: NDArray[np.int64] = _FROM_THE_FIRST
+) -> NDArray[np.float32]:
+    """Return the box around each group of boxes (K, 4), by where the groups start."""
+    joined = np.empty((len(starts), 4), np.float32)
+    joined[:, ::2] = np.minimum.reduceat(boxes[:, ::2], starts)
+    joined[:, 1::2] = np.maximum.reduceat(boxes[:, 1::2], starts)
+    return joined
