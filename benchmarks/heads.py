@@ -11,9 +11,7 @@ unless ``--no-onnx``, in ONNX Runtime.
 
 import argparse
 import json
-import statistics
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any, cast
 
 import onnxruntime
 import torch
+from timing import median_seconds
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -88,17 +87,6 @@ def region_summary(x: Tensor, corners: Tensor, stride: int) -> Tensor:
     centre = x[0, :, row, column].T[:, :, None, None]
     similarity = functional.cosine_similarity(centre, x, dim=1, eps=1e-8)
     return (x * similarity.clamp(min=MIN_SIMILARITY)[:, None]).mean(dim=(2, 3))
-
-
-def median_seconds(work: Callable[[], object], repeat: int) -> float:
-    """Return the median time of a call, after one that does not count."""
-    work()
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def session(module: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> Callable[[], object]:

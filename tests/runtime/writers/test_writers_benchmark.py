@@ -1,24 +1,25 @@
-"""The writers' benchmark runs, and what it prints can be read by a program."""
+"""The writers' benchmarks run, and what they print can be read by a program."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[3] / "benchmarks" / "writers.py"
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 
 
-def run(*options: str) -> str:
-    return subprocess.run(
-        [sys.executable, SCRIPT, "--nuclei", "2000", "--json", *options],
+def run(script: str, *options: str) -> object:
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / script, "--nuclei", "2000", "--json", *options],
         capture_output=True,
         text=True,
         check=True,
-    ).stdout
+    )
+    return json.loads(done.stdout)
 
 
 def test_a_tiny_run_prints_every_writer_beside_the_plain_way() -> None:
-    timings = json.loads(run())
+    timings = run("writers.py")
     assert [one["writer"] for one in timings] == [
         *("store", "qupath", "dsa", "sql", "coco", "geoparquet")
     ]
@@ -28,6 +29,9 @@ def test_a_tiny_run_prints_every_writer_beside_the_plain_way() -> None:
         assert one["bytes_each"] > 10
 
 
-def test_peak_memory_is_measured() -> None:
-    peaks = json.loads(run("--memory", "--only", "sql"))
-    assert peaks["sql"] > 10
+def test_peak_memory_is_measured_step_by_step() -> None:
+    for step in ("overlay", "import .gpkg"):
+        measured = run("memory.py", "--only", step)
+        assert measured["nuclei"] == 2000
+        assert list(measured["peak_megabytes"]) == ["store", step]
+        assert min(measured["peak_megabytes"].values()) > 10
