@@ -33,20 +33,27 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_store(tmp_path_factory.mktemp("stores") / "a.nuclei").folder
 
 
-def start(script: str, *argv: object) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+@contextlib.contextmanager
+def started(script: str, *argv: object) -> Iterator["subprocess.Popen[str]"]:
+    """Give a process that takes Ctrl-C, also where a shell started the tests in the background."""
+    with subprocess.Popen(
         [sys.executable, str(REFERENCE / script), *map(str, argv)],
         env={**os.environ, "ORACLE_SECONDS": "60"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_ctrl_c_stops_a_run_with_one_line_and_keeps_its_store(tmp_path: Path) -> None:
     slide, out = tmp_path / "a.png", tmp_path / "out"
     Image.fromarray(paint(random_ellipses(5, 300, 300, 30, (8.0, 24.0)))).save(slide)
-    with start("oracle_run.py", slide, "--out", out, "--tile", 64, "--mpp", 0.25) as process:
+    with started("oracle_run.py", slide, "--out", out, "--tile", 64, "--mpp", 0.25) as process:
         deadline = time.monotonic() + 120
         while not (out / "a.nuclei" / MANIFEST).exists():
             assert process.poll() is None and time.monotonic() < deadline
@@ -64,7 +71,7 @@ def test_ctrl_c_stops_a_conversion_and_leaves_the_older_files(store: Path, tmp_p
     assert convert([str(store), "--out", str(out), "--to", "all"]) == 0
     before, source = files_in(out), bytes_of(store)
     argv = (store, "--out", out, "--to", "all", "--min-score", 0.6)
-    with start("slow_convert.py", *argv) as process:
+    with started("slow_convert.py", *argv) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "writing\n"
         process.send_signal(signal.SIGINT)
