@@ -1,4 +1,4 @@
-"""Areas of rings along pixel edges, from their vertical edges; inlined into the kernels."""
+"""Rings along pixel edges, and areas from their vertical edges; inlined into the kernels."""
 
 cdef enum:
     CHUNK = 64                # edges of a ring that are unpacked together
@@ -17,6 +17,34 @@ cdef struct Edge:
 cdef struct Rings:
     const int* xy
     const long long* offsets
+
+
+cdef inline Py_ssize_t first_slanted(Rings rings, Py_ssize_t count) noexcept nogil:
+    """Return the first ring with an edge that is neither horizontal nor vertical, or -1."""
+    cdef Py_ssize_t ring
+    cdef long long i
+    cdef const int* here
+    cdef const int* there
+    for ring in range(count):
+        there = rings.xy + 2 * (rings.offsets[ring + 1] - 1)
+        for i in range(rings.offsets[ring], rings.offsets[ring + 1]):
+            here = rings.xy + 2 * i
+            if here[0] != there[0] and here[1] != there[1]:
+                return ring
+            there = here
+    return -1
+
+
+cdef inline Rings rings_of(const int[:, ::1] coords, const long long[::1] offsets) except *:
+    """Point at the rings after a check that they are rectilinear."""
+    cdef Rings rings
+    rings.xy, rings.offsets = NULL, &offsets[0]
+    if coords.shape[0]:
+        rings.xy = &coords[0, 0]
+        slanted = first_slanted(rings, offsets.shape[0] - 1)
+        if slanted >= 0:
+            raise ValueError(f"coords: ring {slanted} has an edge that is not along a pixel's edge")
+    return rings
 
 
 cdef inline bint unpack(

@@ -3,34 +3,12 @@
 
 from libc.stdlib cimport free
 from libc.string cimport memcpy
-from native._rings cimport Rings, shared_area
+from native._rings cimport Rings, rings_of, shared_area
 from native._rivals cimport MANY_CELLS, Pairs, Raster, Scene, compare, compare_and_enter
 
 import numpy as np
 
 from nuhtc.native._check import checked, checked_offsets, checked_size
-
-
-cdef long long first_slanted(const int[:, ::1] coords, const long long[::1] offsets) noexcept nogil:
-    """Return the first ring with an edge that is neither horizontal nor vertical, or -1."""
-    cdef Py_ssize_t ring, i, after
-    for ring in range(offsets.shape[0] - 1):
-        for i in range(offsets[ring], offsets[ring + 1]):
-            after = i + 1 if i + 1 < offsets[ring + 1] else offsets[ring]
-            if coords[i, 0] != coords[after, 0] and coords[i, 1] != coords[after, 1]:
-                return ring
-    return -1
-
-
-cdef Rings rings_of(const int[:, ::1] coords, const long long[::1] offsets) except *:
-    """Point at the rings after a check that they are rectilinear."""
-    cdef Rings rings
-    slanted = first_slanted(coords, offsets)
-    if slanted >= 0:
-        raise ValueError(f"coords: ring {slanted} has an edge that is not along a pixel's edge")
-    rings.xy = &coords[0, 0] if coords.shape[0] else NULL
-    rings.offsets = &offsets[0]
-    return rings
 
 
 def overlap_areas(coords, offsets, pairs):
