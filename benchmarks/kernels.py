@@ -13,23 +13,18 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import contourpy
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
 from nuhtc.native.outlines import trace_masks
 from nuhtc.native.proposals import nms, watershed_boxes
-from nuhtc.native.stitch import resolve_borders
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from reference import proposals as twin
-
-TILE, OVERLAP = 256, 64
 
 
 @dataclass(frozen=True)
@@ -137,69 +132,6 @@ def time_nms(rng: np.random.Generator, count: int, repeat: int) -> Timing:
     )
 
 
-def answers(rng: np.random.Generator, nuclei: int) -> dict[str, Any]:
-    """Make nuclei in a jittered raster, each seen by every tile that holds it whole."""
-    columns = round(nuclei**0.5)
-    raster = np.stack(np.meshgrid(np.arange(columns), np.arange(columns)), -1).reshape(-1, 2)
-    corner = raster * 36 + rng.integers(0, 8, raster.shape)
-    stride = TILE - OVERLAP
-    last = np.maximum(corner // stride, 0)
-    steps = np.array([(0, 0), (1, 0), (0, 1), (1, 1)])
-    tile = (last[:, None] - steps).reshape(-1, 2)
-    nucleus = np.repeat(np.arange(len(corner)), 4)
-    whole = (tile >= 0) & (corner[nucleus] + 34 <= tile * stride + TILE)
-    seen = np.flatnonzero(whole.all(axis=1))
-    tile, nucleus = tile[seen], nucleus[seen]
-
-    looks = 64
-    boxes = centred_boxes(rng, looks, 17, 18, (28, 31))
-    coords, offsets, area, _, bbox = trace_masks(wavy_masks(rng, looks), boxes, 36, 36)
-    look = rng.integers(0, looks, len(corner))[nucleus]
-    lengths = (offsets[1:] - offsets[:-1])[look]
-    ends = np.concatenate([[0], np.cumsum(lengths)])
-    point = np.arange(ends[-1]) - np.repeat(ends[:-1] - offsets[look], lengths)
-    place = (corner[nucleus] + rng.integers(-1, 2, tile.shape)).astype(np.int32)
-    border = OVERLAP // 2
-    middle = corner[nucleus] + 17 - tile * stride - border
-    return {
-        "coords": coords[point] + np.repeat(place, lengths, axis=0),
-        "offsets": ends,
-        "bbox": bbox[look] + np.tile(place, 2),
-        "area": area[look].astype(np.int64),
-        "tile": (tile[:, 1] * (columns + 1) + tile[:, 0]).astype(np.int32),
-        "owned": ((middle >= 0) & (middle < stride)).all(axis=1),
-        "cut": np.zeros(len(tile), np.bool_),
-        "score": rng.random(len(tile), np.float32),
-    }
-
-
-def shared_by_tree(coords: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Find the overlapping pairs in shapely's tree, with the areas that they share."""
-    rings = shapely.linearrings(
-        coords.astype(np.float64), indices=np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    )
-    polygons = shapely.polygons(rings)
-    a, b = shapely.STRtree(polygons).query(polygons, predicate="intersects")
-    pairs = np.flatnonzero(a < b)
-    shared: NDArray[np.float64] = shapely.area(
-        shapely.intersection(polygons[a[pairs]], polygons[b[pairs]])
-    )
-    return shared
-
-
-def time_stitch(rng: np.random.Generator, nuclei: int, repeat: int) -> Timing:
-    """Time the choice among all answers of overlapping tiles."""
-    given = answers(rng, nuclei)
-    return Timing(
-        "resolve_borders",
-        len(given["tile"]),
-        "candidate",
-        median_seconds(lambda: resolve_borders(**given), repeat),
-        "shapely STRtree + intersection",
-        median_seconds(lambda: shared_by_tree(given["coords"], given["offsets"]), 1),
-    )
-
-
 def main(argv: list[str] | None = None) -> None:
     """Time every kernel and print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -212,7 +144,6 @@ def main(argv: list[str] | None = None) -> None:
         time_outlines(rng, 20 if options.tiny else 2000, repeat),
         time_proposals(rng, 64 if options.tiny else 512, repeat),
         time_nms(rng, 50 if options.tiny else 2000, repeat),
-        time_stitch(rng, 100 if options.tiny else 100_000, repeat),
     ]
     if options.json:
         print(json.dumps([{**asdict(each), "ratio": each.ratio} for each in timings], indent=1))

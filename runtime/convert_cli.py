@@ -113,6 +113,11 @@ def _convert_file(arguments: argparse.Namespace, wanted: "Wanted", out: Path) ->
     from nuhtc.runtime.writers.target import Target
 
     path = arguments.source
+    if arguments.overlaps != "keep":
+        raise UsageError(
+            f"--overlaps {arguments.overlaps}: outlines of a file are taken as they are; give the "
+            ".nuclei folder"
+        )
     imported = import_file(path, arguments.mpp)
     classes = arguments.classes and read_class_map(arguments.classes, imported.classes)
     slide = imported.slide
@@ -179,6 +184,7 @@ def _view(arguments: argparse.Namespace, store: "Store") -> "View":
         region=_region(arguments.region, made.slide.width_px, made.slide.height_px),
         simplify_px=arguments.simplify,
         classes=arguments.classes and read_class_map(arguments.classes, made.classes),
+        overlaps=arguments.overlaps,
     )
 
 

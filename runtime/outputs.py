@@ -147,7 +147,7 @@ def write_outputs(
         When a file cannot be written.
     """
     start, stitching = time.perf_counter(), clock.seconds["stitch"]
-    view = View(min_area_um2=settings.min_area_um2)
+    view = View(min_area_um2=settings.min_area_um2, overlaps=settings.overlaps)
     tally = Tally(store.manifest.classes)
     shown = [Nuclei.empty(len(store.manifest.classes))]
 
