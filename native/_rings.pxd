@@ -19,32 +19,38 @@ cdef struct Rings:
     const long long* offsets
 
 
-cdef inline Py_ssize_t first_slanted(Rings rings, Py_ssize_t count) noexcept nogil:
-    """Return the first ring with an edge that is neither horizontal nor vertical, or -1."""
-    cdef Py_ssize_t ring
+cdef inline bint slants(Rings rings, long long ring) noexcept nogil:
+    """Tell whether a ring has an edge that is neither horizontal nor vertical."""
     cdef long long i
     cdef const int* here
-    cdef const int* there
-    for ring in range(count):
-        there = rings.xy + 2 * (rings.offsets[ring + 1] - 1)
-        for i in range(rings.offsets[ring], rings.offsets[ring + 1]):
-            here = rings.xy + 2 * i
-            if here[0] != there[0] and here[1] != there[1]:
-                return ring
-            there = here
-    return -1
+    cdef const int* there = rings.xy + 2 * (rings.offsets[ring + 1] - 1)
+    for i in range(rings.offsets[ring], rings.offsets[ring + 1]):
+        here = rings.xy + 2 * i
+        if here[0] != there[0] and here[1] != there[1]:
+            return True
+        there = here
+    return False
 
 
-cdef inline Rings rings_of(const int[:, ::1] coords, const long long[::1] offsets) except *:
-    """Point at the rings after a check that they are rectilinear."""
+cdef inline Rings rings_of(const int[:, ::1] coords, const long long[::1] offsets) noexcept:
+    """Point at the rings."""
     cdef Rings rings
-    rings.xy, rings.offsets = NULL, &offsets[0]
-    if coords.shape[0]:
-        rings.xy = &coords[0, 0]
-        slanted = first_slanted(rings, offsets.shape[0] - 1)
-        if slanted >= 0:
-            raise ValueError(f"coords: ring {slanted} has an edge that is not along a pixel's edge")
+    rings.xy = &coords[0, 0] if coords.shape[0] else NULL
+    rings.offsets = &offsets[0]
     return rings
+
+
+cdef inline int refuse_slanted(long long ring) except -1:
+    raise ValueError(f"coords: ring {ring} has an edge that is not along a pixel's edge")
+
+
+cdef inline int check_all(Rings rings, Py_ssize_t count) except -1:
+    """Check that all rings run along pixel edges."""
+    cdef Py_ssize_t ring
+    for ring in range(count):
+        if slants(rings, ring):
+            refuse_slanted(ring)
+    return 0
 
 
 cdef inline bint unpack(

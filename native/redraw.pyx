@@ -4,7 +4,7 @@
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 from native._paste cimport Window
-from native._rings cimport Rings, rings_of
+from native._rings cimport Rings, check_all, rings_of
 from native._runs cimport Run
 from native._solid cimport Outline, Points, Scratch, add_outline
 
@@ -113,6 +113,7 @@ def redraw_rings(coords, offsets, rings, takes, ends):
     if drawn and not 0 <= np.min(rings) <= np.max(rings) <= last:
         raise ValueError(f"rings must name rings from 0 to {last}")
     cdef Rings given = rings_of(points, cuts)
+    check_all(given, last + 1)
     cdef Window span
     cdef long long wide, high, rows = 1, pixels = 1
     for i in range(count):
