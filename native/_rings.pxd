@@ -23,7 +23,10 @@ cdef inline bint slants(Rings rings, long long ring) noexcept nogil:
     """Tell whether a ring has an edge that is neither horizontal nor vertical."""
     cdef long long i
     cdef const int* here
-    cdef const int* there = rings.xy + 2 * (rings.offsets[ring + 1] - 1)
+    cdef const int* there
+    if rings.offsets[ring] == rings.offsets[ring + 1]:
+        return False
+    there = rings.xy + 2 * (rings.offsets[ring + 1] - 1)
     for i in range(rings.offsets[ring], rings.offsets[ring + 1]):
         here = rings.xy + 2 * i
         if here[0] != there[0] and here[1] != there[1]:
