@@ -2,7 +2,8 @@
 
     python benchmarks/kernels.py [--tiny] [--json] [--repeat N]
 
-Inputs are made by code from a fixed seed; times are medians over the repetitions.
+Inputs are made by code from a fixed seed. Everything runs on one thread; times are processor
+seconds, so that other work on the machine counts little, and medians over the repetitions.
 """
 
 import argparse
@@ -48,13 +49,13 @@ class Timing:
 
 
 def median_seconds(work: Callable[[], object], repeat: int) -> float:
-    """Return the median time of a call, after one that does not count."""
+    """Return the median of a call's processor seconds, after one that does not count."""
     work()
     times = []
     for _ in range(repeat):
-        start = time.perf_counter()
+        start = time.process_time()
         work()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return statistics.median(times)
 
 

@@ -5,7 +5,8 @@
 The answers are made by code from a fixed seed: nuclei of about 30 px, each seen by every tile
 that holds it whole. shapely gets fewer of them (`--rival`), as it would take minutes for all;
 polygons are made for it beforehand, which is not counted. Memory is the most that the process
-held beyond its input, in a process of its own; times are medians over the repetitions.
+held beyond its input, in a process of its own; times are processor seconds on one thread,
+medians over the repetitions.
 """
 
 import argparse
