@@ -1,6 +1,6 @@
 """Time the tiler beside openslide-python, per slide and model resolution.
 
-    python benchmarks/tiler.py [SLIDE ...] [--tiny] [--json] [--repeat N] [--threads N]
+    python benchmarks/tiler.py [SLIDE ...] [--mosaic PX] [--threads N] [--repeat N] [--json]
 
 Every tile of a slide is read, from a newly opened slide each time (nothing decoded is left
 from before; the operating system has the file in memory). Megapixels are the slide's own,
@@ -30,6 +30,7 @@ from nuhtc.runtime.tiff import write_pyramid
 from nuhtc.runtime.tiles import iter_tiles
 
 TILE, OVERLAP, RIVAL_TILE = 512, 64, 256
+JPEG_TABLES, YCBCR = 347, 6
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,39 @@ def made_slide(folder: Path, *, tiny: bool) -> Path:
     return path
 
 
+def mosaic(path: Path, side: int, folder: Path) -> Path:
+    """Repeat a slide's whole JPEG tiles, as they are packed, to a square of about `side` pixels."""
+    made = folder / f"mosaic_{path.stem}.tiff"
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        across, down = page.imagewidth // page.tilewidth, page.imagelength // page.tilelength
+        columns, rows = side // page.tilewidth, side // page.tilelength
+        stride = -(-page.imagewidth // page.tilewidth)
+        packed = {}
+        for index in (row * stride + column for row in range(down) for column in range(across)):
+            file.filehandle.seek(page.dataoffsets[index])
+            packed[index] = file.filehandle.read(page.databytecounts[index])
+        tables = page.tags[JPEG_TABLES]
+        tifffile.imwrite(
+            made,
+            (
+                packed[row % down * stride + column % across]
+                for row in range(rows)
+                for column in range(columns)
+            ),
+            shape=(rows * page.tilelength, columns * page.tilewidth, 3),
+            dtype=np.uint8,
+            tile=(page.tilelength, page.tilewidth),
+            photometric=page.photometric,
+            compression="jpeg",
+            # Without this, tifffile would call every JPEG YCbCr.
+            compressionargs={"outcolorspace": "ycbcr" if page.photometric == YCBCR else "rgb"},
+            extratags=[(JPEG_TABLES, 7, tables.count, tables.value, True)],
+            metadata=None,
+        )
+    return made
+
+
 def main(argv: list[str] | None = None) -> None:
     """Time every slide and print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -132,11 +166,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tiny", action="store_true", help="a small slide, to try the script")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--repeat", type=int, default=5, help="repetitions, the median counts")
+    parser.add_argument(
+        "--mosaic", type=int, metavar="PX", help="repeat each slide's JPEG tiles to a square"
+    )
     parser.add_argument("--threads", type=int, default=2, help="reading threads")
     options = parser.parse_args(argv)
     logging.getLogger("nuhtc").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         slides = options.slides or [made_slide(Path(folder), tiny=options.tiny)]
+        if options.mosaic:
+            slides = [mosaic(path, options.mosaic, Path(folder)) for path in slides]
         timings = [
             timing
             for path in slides

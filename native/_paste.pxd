@@ -4,6 +4,11 @@ from libc.math cimport ceil, floor, isfinite
 from libc.string cimport memcpy, memset
 
 
+cdef enum:
+    MOST_CELLS = 1024         # along a side of a mask
+    ROW_CELLS = MOST_CELLS + 2
+
+
 cdef struct Window:
     # The pixels a mask can reach, clipped to the tile: columns [x0, x1), rows [y0, y1).
     int x0
@@ -42,17 +47,46 @@ cdef inline void place(
     Cells are counted in a mask with one more cell of zeros on every side. A centre beyond
     those is put where both cells are zero.
     """
-    cdef int i
-    cdef float u, cell
+    cdef int i, cell
+    cdef float u
     for i in range(count):
         u = (start + i + <float> 0.5 - low) / (high - low) * size - <float> 0.5
-        if not (-1 < u < size):
-            index[i] = 0
-            part[i] = 0
-            continue
-        cell = floor(u)
-        index[i] = <int> cell + 1
+        u = u if -1 < u < size else -1
+        cell = <int> u
+        cell -= u < cell
+        index[i] = cell + 1
         part[i] = u - cell
+
+
+cdef inline void stretch(
+    const float* mask, int size, const int* index, const float* part, int width, float* lines
+) noexcept nogil:
+    """Stretch a mask's rows to the window's width, between two rows of zeros.
+
+    Four rows at a time, which need the places and shares once. The last four may reach beyond
+    the mask; `lines` has room for that.
+    """
+    cdef int x, row, k, i
+    cdef float share, rest
+    cdef float one = 1
+    cdef float[4][ROW_CELLS] padded
+    cdef float* line
+    for k in range(4):
+        padded[k][0] = padded[k][size + 1] = 0
+    memset(lines, 0, width * sizeof(float))
+    for row in range(0, size, 4):
+        for k in range(min(4, size - row)):
+            memcpy(&padded[k][1], mask + <size_t> (row + k) * size, size * sizeof(float))
+        line = lines + <size_t> (row + 1) * width
+        for x in range(width):
+            i = index[x]
+            share = part[x]
+            rest = one - share
+            line[x] = padded[0][i] * rest + padded[0][i + 1] * share
+            line[width + x] = padded[1][i] * rest + padded[1][i + 1] * share
+            line[2 * width + x] = padded[2][i] * rest + padded[2][i + 1] * share
+            line[3 * width + x] = padded[3][i] * rest + padded[3][i + 1] * share
+    memset(lines + <size_t> (size + 1) * width, 0, width * sizeof(float))
 
 
 cdef inline void paste(
@@ -64,24 +98,13 @@ cdef inline void paste(
     The mask's few rows are stretched to the window's width first; what then remains for each
     pixel is one blend of two rows.
     """
-    cdef int x, y, row, width = window.x1 - window.x0, height = window.y1 - window.y0
+    cdef int x, y, width = window.x1 - window.x0, height = window.y1 - window.y0
     cdef float one = 1, blend, over
-    cdef const float* cells
-    cdef float* line
     cdef float* above
     cdef float* below
     cdef unsigned char* target
-    cdef float* padded = lines + <size_t> (size + 2) * width
     place(box[0], box[2], size, window.x0, width, index, part)
-    memset(lines, 0, width * sizeof(float))
-    memset(lines + <size_t> (size + 1) * width, 0, width * sizeof(float))
-    padded[0] = padded[size + 1] = 0
-    for row in range(size):
-        memcpy(padded + 1, mask + <size_t> row * size, size * sizeof(float))
-        line = lines + <size_t> (row + 1) * width
-        for x in range(width):
-            cells = padded + index[x]
-            line[x] = cells[0] * (one - part[x]) + cells[1] * part[x]
+    stretch(mask, size, index, part, width, lines)
     place(box[1], box[3], size, window.y0, height, index, part)
     memset(out, 0, width + 2)
     memset(out + <size_t> (height + 1) * stride, 0, width + 2)

@@ -1,4 +1,4 @@
-"""Areas of rings along pixel edges, from their vertical edges; inlined into the kernels."""
+"""Rings along pixel edges, and areas from their vertical edges; inlined into the kernels."""
 
 cdef enum:
     CHUNK = 64                # edges of a ring that are unpacked together
@@ -17,6 +17,43 @@ cdef struct Edge:
 cdef struct Rings:
     const int* xy
     const long long* offsets
+
+
+cdef inline bint slants(Rings rings, long long ring) noexcept nogil:
+    """Tell whether a ring has an edge that is neither horizontal nor vertical."""
+    cdef long long i
+    cdef const int* here
+    cdef const int* there
+    if rings.offsets[ring] == rings.offsets[ring + 1]:
+        return False
+    there = rings.xy + 2 * (rings.offsets[ring + 1] - 1)
+    for i in range(rings.offsets[ring], rings.offsets[ring + 1]):
+        here = rings.xy + 2 * i
+        if here[0] != there[0] and here[1] != there[1]:
+            return True
+        there = here
+    return False
+
+
+cdef inline Rings rings_of(const int[:, ::1] coords, const long long[::1] offsets) noexcept:
+    """Point at the rings."""
+    cdef Rings rings
+    rings.xy = &coords[0, 0] if coords.shape[0] else NULL
+    rings.offsets = &offsets[0]
+    return rings
+
+
+cdef inline int refuse_slanted(long long ring) except -1:
+    raise ValueError(f"coords: ring {ring} has an edge that is not along a pixel's edge")
+
+
+cdef inline int check_all(Rings rings, Py_ssize_t count) except -1:
+    """Check that all rings run along pixel edges."""
+    cdef Py_ssize_t ring
+    for ring in range(count):
+        if slants(rings, ring):
+            refuse_slanted(ring)
+    return 0
 
 
 cdef inline bint unpack(

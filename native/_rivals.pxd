@@ -1,7 +1,7 @@
 """Which candidates are the same nucleus, and a raster to find them by; inlined into the kernels."""
 
 from libc.stdlib cimport realloc
-from native._rings cimport Rings, area_within, shared_area
+from native._rings cimport Rings, area_within, shared_area, slants
 
 
 cdef enum:
@@ -21,6 +21,12 @@ cdef struct Scene:
     const unsigned char* probe
     const unsigned long long* key          # the smaller, the better
     double share
+    long long slanted         # a compared ring that is not along pixel edges, or -1
+
+
+cdef struct Entry:
+    int item                  # the candidate
+    int after                 # the chain's next entry, or -1
 
 
 cdef struct Raster:
@@ -29,8 +35,7 @@ cdef struct Raster:
     int shift
     u32 mask
     int* head                 # first entry of each chain, or -1
-    int* after                # the next entry, or -1
-    int* item                 # the entry's candidate
+    Entry* entry
     int entries
 
 
@@ -46,7 +51,7 @@ cdef inline u32 chain_of(const Raster* raster, long long x, long long y) noexcep
     return (<u32> x + <u32> y * 0x85EBCA77u) & raster.mask
 
 
-cdef inline bint same_nucleus(const Scene* scene, long long a, long long b) noexcept nogil:
+cdef inline bint same_nucleus(Scene* scene, long long a, long long b) noexcept nogil:
     """Tell whether two candidates share more than `share` of the smaller one's area."""
     cdef double share = scene.share
     cdef const int* p = scene.box + 4 * a
@@ -68,6 +73,9 @@ cdef inline bint same_nucleus(const Scene* scene, long long a, long long b) noex
         + scene.area[b] - (<double> q[2] - q[0]) * (<double> q[3] - q[1]) + meet > share * smaller
     ):
         return True
+    if slants(scene.rings, a) or slants(scene.rings, b):
+        scene.slanted = a if slants(scene.rings, a) else b
+        return False
     if pieces:
         p = scene.window + 4 * a
         q = scene.window + 4 * b
@@ -80,7 +88,7 @@ cdef inline bint same_nucleus(const Scene* scene, long long a, long long b) noex
     return shared_area(scene.rings, a, b) > share * smaller
 
 
-cdef inline int compare(const Scene* scene, Pairs* pairs, long long a, long long b) noexcept nogil:
+cdef inline int compare(Scene* scene, Pairs* pairs, long long a, long long b) noexcept nogil:
     """Note two candidates if they are the same nucleus; return -1 if there is no memory."""
     cdef Py_ssize_t room
     cdef int* grown
@@ -101,12 +109,13 @@ cdef inline int compare(const Scene* scene, Pairs* pairs, long long a, long long
 
 
 cdef inline int compare_and_enter(
-    const Scene* scene, Raster* raster, Pairs* pairs, long long a
+    Scene* scene, Raster* raster, Pairs* pairs, long long a
 ) noexcept nogil:
     """Compare a candidate with those in the cells that its box touches, and put it there too."""
     cdef const int* box = scene.box + 4 * a
     cdef const int* other
     cdef int shift = raster.shift, entry
+    cdef Entry* found
     cdef long long x, y
     cdef u32 chain
     for y in range(box[1] >> shift, ((<long long> box[3] - 1) >> shift) + 1):
@@ -114,14 +123,15 @@ cdef inline int compare_and_enter(
             chain = chain_of(raster, x, y)
             entry = raster.head[chain]
             while entry >= 0:
-                other = scene.box + 4 * <long long> raster.item[entry]
+                found = raster.entry + entry
+                other = scene.box + 4 * <long long> found.item
                 # Two boxes may meet in several cells: the first of them is the one that counts.
                 if max(box[0], other[0]) >> shift == x and max(box[1], other[1]) >> shift == y:
-                    if compare(scene, pairs, a, raster.item[entry]) < 0:
+                    if compare(scene, pairs, a, found.item) < 0:
                         return -1
-                entry = raster.after[entry]
-            raster.item[raster.entries] = <int> a
-            raster.after[raster.entries] = raster.head[chain]
+                entry = found.after
+            raster.entry[raster.entries].item = <int> a
+            raster.entry[raster.entries].after = raster.head[chain]
             raster.head[chain] = raster.entries
             raster.entries += 1
     return 0

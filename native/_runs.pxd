@@ -77,10 +77,10 @@ cdef inline void link_all(Run* runs, const int* first, int height) noexcept nogi
         link_rows(runs, first[y], first[y + 1], first[y + 2])
 
 
-cdef inline int scan_rows(
+cdef inline int cut_rows(
     const unsigned char* pixels, int width, int height, int stride, Run* runs, int* first
 ) noexcept nogil:
-    """Cut a picture of zeros and ones into linked runs, those of row y from first[y] on.
+    """Cut a picture of zeros and ones into runs, those of row y from first[y] on.
 
     Return how many; `runs` has room for one run per pixel, `first` for height + 1 numbers.
     """
@@ -89,7 +89,6 @@ cdef inline int scan_rows(
         first[y] = count
         count = append_row(runs, count, pixels + <size_t> y * stride, width)
     first[height] = count
-    link_all(runs, first, height)
     return count
 
 

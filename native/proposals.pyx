@@ -3,7 +3,7 @@
 
 from libc.string cimport memset
 from native._foreground cimport sweep, threshold_blurred
-from native._runs cimport Run, fill_holes, find_root, scan_rows
+from native._runs cimport Run, cut_rows, fill_holes, find_root, link_all
 from native._split cimport LEVELS, basin_of, flood, measure_columns, sort_by_depth, square_run
 
 import math
@@ -158,7 +158,8 @@ def watershed_boxes(
         for i in range(2 * rounds):
             sweep(a, b, wide, high, stride, 1, i < rounds)
             sweep(b, a, wide, high, stride, stride, i < rounds)
-        scan_rows(a, wide, high, stride, runs, &first[0])
+        cut_rows(a, wide, high, stride, runs, &first[0])
+        link_all(runs, &first[0], high)
         fill_holes(runs, &first[0], wide, high, &flags[0])
         if rise > 0:
             found = find_basins(

@@ -85,8 +85,8 @@ def resolve_borders(
     Raises
     ------
     TypeError, ValueError
-        An argument has the wrong type, dtype, shape or range, a score is NaN, or a ring has
-        a slanted edge; the message names the argument.
+        An argument has the wrong type, dtype, shape or range, a score is NaN, or a ring that had
+        to be looked at has a slanted edge; the message names the argument.
     """
 
 def find_rivals(

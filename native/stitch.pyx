@@ -3,34 +3,14 @@
 
 from libc.stdlib cimport free
 from libc.string cimport memcpy
-from native._rings cimport Rings, shared_area
-from native._rivals cimport MANY_CELLS, Pairs, Raster, Scene, compare, compare_and_enter
+from native._rings cimport Rings, check_all, refuse_slanted, rings_of, shared_area
+from native._rivals cimport (
+    MANY_CELLS, Entry, Pairs, Raster, Scene, compare, compare_and_enter,
+)
 
 import numpy as np
 
 from nuhtc.native._check import checked, checked_offsets, checked_size
-
-
-cdef long long first_slanted(const int[:, ::1] coords, const long long[::1] offsets) noexcept nogil:
-    """Return the first ring with an edge that is neither horizontal nor vertical, or -1."""
-    cdef Py_ssize_t ring, i, after
-    for ring in range(offsets.shape[0] - 1):
-        for i in range(offsets[ring], offsets[ring + 1]):
-            after = i + 1 if i + 1 < offsets[ring + 1] else offsets[ring]
-            if coords[i, 0] != coords[after, 0] and coords[i, 1] != coords[after, 1]:
-                return ring
-    return -1
-
-
-cdef Rings rings_of(const int[:, ::1] coords, const long long[::1] offsets) except *:
-    """Point at the rings after a check that they are rectilinear."""
-    cdef Rings rings
-    slanted = first_slanted(coords, offsets)
-    if slanted >= 0:
-        raise ValueError(f"coords: ring {slanted} has an edge that is not along a pixel's edge")
-    rings.xy = &coords[0, 0] if coords.shape[0] else NULL
-    rings.offsets = &offsets[0]
-    return rings
 
 
 def overlap_areas(coords, offsets, pairs):
@@ -39,6 +19,7 @@ def overlap_areas(coords, offsets, pairs):
     cdef const long long[::1] cuts = checked_offsets(offsets, "offsets", points.shape[0])
     cdef const long long[:, ::1] pair = checked(pairs, "pairs", np.int64, (None, 2))
     cdef Rings rings = rings_of(points, cuts)
+    check_all(rings, cuts.shape[0] - 1)
     cdef Py_ssize_t i, count = pair.shape[0], last = cuts.shape[0] - 2
     if count and not 0 <= np.min(pair) <= np.max(pair) <= last:
         raise ValueError(f"pairs must name rings from 0 to {last}")
@@ -51,7 +32,7 @@ def overlap_areas(coords, offsets, pairs):
 
 
 cdef int find_pairs(
-    const Scene* scene, Raster* raster, Pairs* pairs, const unsigned char[::1] wide
+    Scene* scene, Raster* raster, Pairs* pairs, const unsigned char[::1] wide
 ) noexcept nogil:
     """Find all pairs that are the same nucleus; return -1 if there is no memory.
 
@@ -69,19 +50,42 @@ cdef int find_pairs(
     return 0
 
 
-def _preference(tile, owned, cut, score):
-    """Return one number for each candidate, the smallest for the one to prefer.
+cdef long long count_cells(
+    const int[:, ::1] box, int shift, unsigned char[::1] wide
+) noexcept nogil:
+    """Mark the boxes in too many cells of the raster; return how many the others touch."""
+    cdef Py_ssize_t i
+    cdef long long columns, rows, total = 0
+    for i in range(box.shape[0]):
+        columns = ((<long long> box[i, 2] - 1) >> shift) - (box[i, 0] >> shift) + 1
+        rows = ((<long long> box[i, 3] - 1) >> shift) - (box[i, 1] >> shift) + 1
+        columns, rows = max(columns, 0), max(rows, 0)
+        wide[i] = columns > MANY_CELLS or rows > MANY_CELLS or columns * rows > MANY_CELLS
+        if not wide[i]:
+            total += columns * rows
+    return total
+
+
+cdef void write_keys(
+    const int[::1] tile, const unsigned char[::1] owned, const unsigned char[::1] cut,
+    const float[::1] score, unsigned long long[::1] key,
+) noexcept nogil:
+    """Write one number for each candidate, the smallest for the one to prefer.
 
     From the highest bit down: cut, not owned, the score inverted, the tile. Equal numbers
     belong to one tile, whose candidates never compete: their order does not matter.
     """
-    bits = (score + np.float32(0)).view(np.uint32)
-    rising = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-    key = cut.astype(np.uint64) << np.uint64(63)
-    key |= (1 - owned).astype(np.uint64) << np.uint64(62)
-    key |= (~rising).astype(np.uint64) << np.uint64(30)
-    key |= tile.astype(np.uint64)
-    return key
+    cdef Py_ssize_t i
+    cdef float value
+    cdef unsigned int bits
+    for i in range(tile.shape[0]):
+        value = score[i] + <float> 0  # -0 becomes 0
+        memcpy(&bits, &value, sizeof(float))
+        bits = bits if bits >> 31 else ~(bits | <unsigned int> 0x80000000)
+        key[i] = (
+            (<unsigned long long> cut[i] << 63) | (<unsigned long long> (not owned[i]) << 62)
+            | (<unsigned long long> bits << 30) | <unsigned long long> tile[i]
+        )
 
 
 def drop_worse(pairs, count):
@@ -131,48 +135,47 @@ def find_rivals(
     if tile.min() < 0 or tile.max() >= 1 << 30:
         raise ValueError("tile must be from 0 to 2**30 - 1")
 
-    cdef const unsigned long long[::1] keys = _preference(tile, owned, cut, score)
+    keys = np.empty(count, np.uint64)
+    cdef unsigned long long[::1] key = keys
     cdef Scene scene
     cdef Raster raster
     cdef Pairs pairs
-    scene.rings = rings_of(points, cuts)
+    write_keys(tiles, owned, cut_view, score, key)
+    scene.rings, scene.slanted = rings_of(points, cuts), -1
     scene.box, scene.area, scene.tile = &box[0, 0], &areas[0], &tiles[0]
     scene.cut, scene.probe, scene.window = &cut_view[0], &probe_view[0], NULL
-    scene.key, scene.share = &keys[0], share
+    scene.key, scene.share = &key[0], share
     if windows is not None:
         window = checked(windows, "windows", np.int32, (count, 4))
         scene.window = &window[0, 0]
     # Cells of about twice the usual box: most boxes touch one, two or four.
     some = bbox[:: max(count // 4096, 1)].astype(np.int64)
     raster.shift = min(int(np.median(some[:, 2] - some[:, 0]).clip(1)).bit_length() + 1, 31)
-    spans = ((bbox[:, 2:] - np.int64(1)) >> raster.shift) - (bbox[:, :2] >> raster.shift) + 1
-    spans = spans.clip(0, MANY_CELLS + 1)
-    cells = spans[:, 0] * spans[:, 1]
-    wide = cells > MANY_CELLS
-    cdef const unsigned char[::1] wide_view = wide.view(np.uint8)
-    entries = int(cells[~wide].sum())
+    cdef unsigned char[::1] wide = np.empty(count, np.uint8)
+    cdef long long entries = count_cells(box, raster.shift, wide)
     if entries >= 1 << 31:
         raise ValueError("coords: too many outlines at once; give them in parts")
-    cdef int[::1] head = np.full(1 << entries.bit_length(), -1, np.int32)
-    cdef int[::1] after = np.empty(entries + 1, np.int32)
-    cdef int[::1] item = np.empty(entries + 1, np.int32)
-    raster.head, raster.after, raster.item = &head[0], &after[0], &item[0]
+    cdef int[::1] head = np.full(1 << int(entries).bit_length(), -1, np.int32)
+    cdef unsigned char[::1] entry_bytes = np.empty((entries + 1) * sizeof(Entry), np.uint8)
+    raster.head, raster.entry = &head[0], <Entry*> &entry_bytes[0]
     raster.mask, raster.entries = <unsigned int> (head.shape[0] - 1), 0
     pairs.ends, pairs.count, pairs.room = NULL, 0, 0
     cdef int failed
     cdef int[:, ::1] found
     try:
         with nogil:
-            failed = find_pairs(&scene, &raster, &pairs, wide_view)
+            failed = find_pairs(&scene, &raster, &pairs, wide)
         if failed:
             raise MemoryError("no memory for the pairs of outlines that are the same nucleus")
+        if scene.slanted >= 0:
+            refuse_slanted(scene.slanted)
         ends = np.empty((pairs.count, 2), np.int32)
         if pairs.count:
             found = ends
             memcpy(&found[0, 0], pairs.ends, 2 * pairs.count * sizeof(int))
     finally:
         free(pairs.ends)
-    return ends[np.argsort(np.asarray(keys)[ends[:, 0]])]
+    return ends[np.argsort(keys[ends[:, 0]])]
 
 
 def resolve_borders(

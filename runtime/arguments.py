@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ENGINES: Final = ("auto", "cpu", "cuda", "openvino", "tensorrt", "tensorrt-rtx")
 PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16", "int8")
+OVERLAPS: Final = ("keep", "divide")
 DEMO: Final = "demo"
 BENCH: Final = "bench"
 DEMO_FOLDER: Final = Path("nuhtc-demo")
@@ -88,6 +89,7 @@ def settings_for(arguments: argparse.Namespace, card: "Card") -> "RunSettings":
         overlap_px=overlap,
         min_score=card.detection.score if arguments.score is None else arguments.score,
         min_area_um2=arguments.min_area,
+        overlaps=arguments.overlaps,
         batch=arguments.batch,
         threads=arguments.threads,
     )
@@ -95,6 +97,13 @@ def settings_for(arguments: argparse.Namespace, card: "Card") -> "RunSettings":
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how files are written, for every command that writes them."""
+    parser.add_argument(
+        "--overlaps",
+        choices=OVERLAPS,
+        default=OVERLAPS[0],
+        help="what neighbouring outlines share: keep it in both, or divide it, each pixel to the "
+        "higher score (default: %(default)s)",
+    )
     parser.add_argument(
         "--centroids",
         action="store_true",

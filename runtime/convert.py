@@ -37,6 +37,8 @@ class Chosen:
         How far outlines may move.
     classes
         The file that says other names.
+    overlaps
+        `keep`, or `divide` as a store's candidates can be.
     """
 
     min_score: float | None = None
@@ -44,6 +46,7 @@ class Chosen:
     region: tuple[float, float, float, float] | None = None
     simplify_px: float = 0.0
     classes: Path | None = None
+    overlaps: str = "keep"
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def convert_store(
         region=_on_slide(chosen.region, made.slide),
         simplify_px=chosen.simplify_px,
         classes=None if chosen.classes is None else read_class_map(chosen.classes, made.classes),
+        overlaps=chosen.overlaps,
     )
     target = target_of(store, view, out, store.folder.name.removesuffix(SUFFIX))
     tally, pictures = Tally(target.classes), 0

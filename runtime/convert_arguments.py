@@ -41,6 +41,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         (arguments.mpp is not None and store, "--mpp", "is for a file; a store knows its um/px"),
         (arguments.coco_images and not store, "--coco-images", "is for a store"),
         (
+            arguments.overlaps != "keep" and not store,
+            "--overlaps",
+            "is for a store; outlines of a file are taken as they are",
+        ),
+        (
             arguments.coco_images and "coco" not in arguments.format,
             "--coco-images",
             "is for --format coco",

@@ -67,6 +67,7 @@ def _convert(arguments: argparse.Namespace, store: "Store | None") -> None:
         arguments.region,
         arguments.simplify,
         arguments.classes,
+        arguments.overlaps,
     )
     wanted = Wanted(arguments.format, arguments.centroids, arguments.max_objects_per_file)
     out = arguments.out or arguments.source.resolve().parent

@@ -46,7 +46,7 @@ class Nuclei:
     tile
         int32 (N,): the tile that saw it, row * columns + column.
     cut
-        bool (N,): the outline ends at its tile's edge and no tile saw the nucleus whole.
+        bool (N,): the outline ends at the edge of what tiles saw of the nucleus.
     """
 
     coords: NDArray[np.int32]

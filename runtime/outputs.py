@@ -177,7 +177,8 @@ def write_outputs(
         When a file cannot be written.
     """
     start, stitching = time.perf_counter(), clock.seconds["stitch"]
-    view, classes = View(min_area_um2=settings.min_area_um2), store.manifest.classes
+    view = View(min_area_um2=settings.min_area_um2, overlaps=settings.overlaps)
+    classes = store.manifest.classes
     tally, survey = Tally(classes), overlay.Survey(slide, len(classes))
 
     def stitched() -> Iterator[Nuclei]:

@@ -48,6 +48,8 @@ class RunSettings:
         Nuclei of a lower score are left out before stitching.
     min_area_um2
         Smaller nuclei are left out after stitching.
+    overlaps
+        "keep" leaves what neighbours share to both, "divide" to the surer one.
     batch
         Tiles given to the network at a time.
     threads
@@ -58,6 +60,7 @@ class RunSettings:
     overlap_px: int = 64
     min_score: float = 0.0
     min_area_um2: float = 0.0
+    overlaps: str = "keep"
     batch: int = 1
     threads: int = 1
 
@@ -106,7 +109,7 @@ def segment_slide(
     ran = np.zeros((manifest.grid.rows, manifest.grid.cols), np.bool_)
     ran.flat[manifest.tiles] = True
     ran.flat[kept.skipped] = False
-    view = View(min_area_um2=settings.min_area_um2)
+    view = View(min_area_um2=settings.min_area_um2, overlaps=settings.overlaps)
     with clock.stage("stitch"):
         empty = Nuclei.empty(len(manifest.classes))
         nuclei = Nuclei.concatenate([empty, *iter_nuclei(kept.candidates, manifest, ran, view)])
@@ -128,7 +131,7 @@ def segment_to_store(
     Parameters
     ----------
     slide, engine, bundle, settings, progress
-        As for `segment_slide`; `settings.min_area_um2` has no part in it.
+        As for `segment_slide`; `settings.min_area_um2` and `overlaps` have no part in it.
     folder
         The store: made, or continued if it is of the same slide, model and settings.
 

@@ -4,7 +4,7 @@ Tiles overlap; their *cores* do not: the borders between cores run through the m
 overlaps, so every point of the slide lies in exactly one core.
 
 1. A nucleus belongs to the tile whose core holds the centre of its box. Another tile's answer
-   for it is *eligible* only when that centre lies at most `band` pixels outside that tile's own
+   for it is *eligible* only when that centre lies at most `BAND_PX` outside that tile's own
    core, so that a nucleus on a border is not lost when two tiles place it a little differently,
    or when the tile that owns the place was never run. All other answers are dropped.
 2. Two eligible answers of different tiles are the same nucleus when they share more than half
@@ -12,13 +12,14 @@ overlaps, so every point of the slide lies in exactly one core.
    pairs in which one reaches out of its own core can.
 3. Of the same nucleus, one answer stays: a whole outline before one cut by its tile's edge, the
    owner's before another's, the higher score, then the order of the tiles.
+4. Pieces of which no tile saw the whole are joined (`nuhtc.runtime.join`).
 
 Why nothing is lost and nothing doubled: a nucleus narrower than the overlap lies whole inside
 the tile that owns it, because a core keeps half an overlap from its tile's edges. The piece of
 it at the edge of another tile begins inside the overlap, so the piece's centre is past the
-border and the piece is not owned. A nucleus wider than the overlap may be owned as a piece by
-several tiles; one piece stays, marked as cut. (Without any overlap pieces share nothing, and
-all stay.)
+border and the piece is not owned. Of a nucleus wider than the overlap, a piece that reaches past
+a border is owned on the other side of it too, and both tiles see the same of it in the overlap:
+its pieces are pairs. (Without any overlap pieces share nothing, and all stay, marked as cut.)
 
 `StitchStream` takes the answers row by row of tiles and gives nuclei as soon as they are settled.
 A candidate waits while it, or one that it competes with through any chain of pairs, may still meet
@@ -28,16 +29,16 @@ slide. Neither depends on the order in which tiles were done.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from nuhtc.native.stitch import drop_worse, find_rivals, resolve_borders
 from nuhtc.runtime.candidates import Candidates
 from nuhtc.runtime.errors import PipelineError
 from nuhtc.runtime.grid import Grid
+from nuhtc.runtime.join import groups_of, join_pieces, tile_windows
 
 BAND_PX = 8
-"""How far outside its own core a tile may still speak, in model pixels (2 um at 0.25)."""
+"""How far outside its own core a tile may still speak, in model pixels (2 um at 0.25); at most a
+quarter of the overlap, so that no sliver at a tile's edge is spoken for."""
 
 _FAR = 2**40
 """Farther than any slide, and small enough to be doubled and subtracted."""
@@ -62,9 +63,7 @@ def drop_doubled(candidates: Candidates) -> Candidates:
     return candidates if stays.all() else candidates.take(np.flatnonzero(stays))
 
 
-def stitch(
-    candidates: Candidates, grid: Grid, ran: NDArray[np.bool_], *, band: int = BAND_PX
-) -> Candidates:
+def stitch(candidates: Candidates, grid: Grid, ran: NDArray[np.bool_]) -> Candidates:
     """Return each nucleus once, in the order of the tiles that saw it.
 
     Parameters
@@ -76,15 +75,13 @@ def stitch(
     ran
         bool (rows, columns): the tiles that were run. One that was not has no candidates, and
         its neighbours speak for the places it owns.
-    band
-        How far outside its own core a tile may still speak, in model pixels.
 
     Raises
     ------
     PipelineError
         When candidates come from a tile that is not in the grid or was not run.
     """
-    stream = StitchStream(grid, ran, band=band)
+    stream = StitchStream(grid, ran)
     if not len(candidates):
         return candidates
     row = candidates.tile // np.int32(grid.cols)
@@ -109,8 +106,6 @@ class StitchStream:
         The tiles.
     ran
         bool (rows, columns): the tiles that were run.
-    band
-        How far outside its own core a tile may still speak, in model pixels.
 
     Raises
     ------
@@ -118,16 +113,22 @@ class StitchStream:
         When `ran` is not of the grid's shape.
     """
 
-    def __init__(self, grid: Grid, ran: NDArray[np.bool_], *, band: int = BAND_PX) -> None:
+    def __init__(self, grid: Grid, ran: NDArray[np.bool_]) -> None:
         if ran.shape != (grid.rows, grid.cols):
             raise PipelineError(f"the grid has {grid.rows} x {grid.cols} tiles, not {ran.shape}")
-        self._grid, self._ran, self._band = grid, ran, band
+        self._grid, self._ran = grid, ran
         self._row = -1
         self._waiting: list[Candidates] = []
         self._settled: list[Candidates] = []
         self._ranks: list[NDArray[np.int64]] = []
         self._waiting_rank = np.zeros(0, np.int64)
         self._count = 0
+        self._horizon = 0
+
+    @property
+    def horizon(self) -> int:
+        """The y in model pixels above which no nucleus still to come reaches."""
+        return self._horizon
 
     def add_row(self, row: int, candidates: Candidates) -> Candidates:
         """Take the answers of a row of tiles, and return the nuclei of those rows now settled.
@@ -159,15 +160,13 @@ class StitchStream:
         ):
             raise PipelineError(f"candidates of row {row} name a tile that was not run")
         self._row = row
-        near = candidates.take(_eligible(candidates, self._grid, self._ran, self._band))
+        near = candidates.take(_eligible(candidates, self._grid, self._ran))
         rank = self._count + np.arange(len(near))
         self._count += len(near)
         self._settle(
             Candidates.concatenate([*self._waiting, near]),
             np.concatenate([self._waiting_rank, rank]),
-            # What lies above the next row's tiles meets nothing there; the band allows for
-            # outlines that were moved a little.
-            below=(row + 1) * self._grid.stride - self._band if row + 1 < len(self._ran) else None,
+            below=self._next_tiles_px() if row + 1 < len(self._ran) else None,
         )
         return self._give(candidates.probabilities.shape[1])
 
@@ -190,15 +189,23 @@ class StitchStream:
             cut=near.cut,
             score=near.score,
             probe=_leaves_core(near, grid),
-            windows=_windows(near, grid),
+            windows=tile_windows(near, grid),
         )
-        stays = drop_worse(pairs, count)
         if below is None:
             waits = np.zeros(count, np.bool_)
         else:
-            waits = near.bbox[:, 3] > below
-            waits = _spread(waits, pairs)
-        self._keep(near, rank, np.flatnonzero(stays & ~waits))
+            waits = _spread(near.bbox[:, 3] > below, pairs)
+        # Pieces do not compete: once whole answers had their say, those left are joined.
+        between_pieces = near.cut[pairs].all(axis=1)
+        stays = drop_worse(pairs[~between_pieces], count) & ~waits
+        links = pairs[between_pieces & stays[pairs].all(axis=1)]
+        if len(links):
+            pieces = np.unique(links).astype(np.int64)
+            stays[pieces] = False
+            joined, largest = join_pieces(near.take(pieces), groups_of(links, count)[pieces], grid)
+            self._settled.append(joined)
+            self._ranks.append(rank[pieces[largest]])
+        self._keep(near, rank, np.flatnonzero(stays))
         index = np.flatnonzero(waits)
         self._waiting = [near.take(index)] if len(index) else []
         self._waiting_rank = rank[index]
@@ -210,17 +217,27 @@ class StitchStream:
 
     def _give(self, classes: int) -> Candidates:
         """Return what is settled of the tiles above the first row in which anything waits."""
-        if not self._settled:
-            return Candidates.empty(classes)
-        found, rank = Candidates.concatenate(self._settled), np.concatenate(self._ranks)
-        # Ranks run through a row in the order of its candidates, which need not be the tiles'.
-        order = np.lexsort((rank, found.tile))
-        cols = self._grid.cols
-        first = min((int(part.tile.min()) // cols for part in self._waiting), default=self._row + 1)
-        ready = found.tile[order] < first * cols
-        self._settled, self._ranks = [], []
-        self._keep(found, rank, order[~ready])
-        return found.take(order[ready])
+        ready = Candidates.empty(classes)
+        if self._settled:
+            found, rank = Candidates.concatenate(self._settled), np.concatenate(self._ranks)
+            # Ranks run through a row in the order of its candidates, which need not be the tiles'.
+            order = np.lexsort((rank, found.tile))
+            cols, rows = self._grid.cols, [self._row + 1]
+            rows += [int(part.tile.min()) // cols for part in self._waiting]
+            above = found.tile[order] < min(rows) * cols
+            ready = found.take(order[above])
+            self._settled, self._ranks = [], []
+            self._keep(found, rank, order[~above])
+        tops = [int(part.bbox[:, 1].min()) for part in (*self._waiting, *self._settled)]
+        self._horizon = min([self._next_tiles_px(), *tops])
+        return ready
+
+    def _next_tiles_px(self) -> int:
+        """Return above what y nothing of the next row of tiles lies.
+
+        The band allows for outlines that were moved a little.
+        """
+        return (self._row + 1) * self._grid.stride - BAND_PX
 
 
 def _spread(marked: NDArray[np.bool_], pairs: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -228,17 +245,13 @@ def _spread(marked: NDArray[np.bool_], pairs: NDArray[np.int32]) -> NDArray[np.b
     count = len(marked)
     if not len(pairs):
         return marked
-    links = coo_array((np.ones(len(pairs), np.bool_), (pairs[:, 0], pairs[:, 1])), (count, count))
-    groups, group = connected_components(links, directed=False)
-    touched = np.bincount(group[marked], minlength=groups) > 0
-    return np.asarray(touched[group], np.bool_)
+    group = groups_of(pairs, count)
+    return np.asarray(np.isin(group, group[marked]), np.bool_)
 
 
-def _eligible(
-    candidates: Candidates, grid: Grid, ran: NDArray[np.bool_], band: int
-) -> NDArray[np.int64]:
+def _eligible(candidates: Candidates, grid: Grid, ran: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return which candidates their tile may speak for, by rule 1."""
-    near = _outside_core(candidates, grid) <= 2 * band
+    near = _outside_core(candidates, grid) <= 2 * min(BAND_PX, grid.overlap // 4)
     return np.flatnonzero(near | ~ran.ravel()[_owner(candidates, grid)])
 
 
@@ -271,13 +284,6 @@ def _owner(candidates: Candidates, grid: Grid) -> NDArray[np.int64]:
     centre = _doubled_centre(candidates) / 2
     row, col = grid.owner(centre[:, 0], centre[:, 1])
     return row * grid.cols + col
-
-
-def _windows(candidates: Candidates, grid: Grid) -> NDArray[np.int32]:
-    """Return the square that each candidate's tile covers, int32 (N, 4)."""
-    row, col = np.divmod(candidates.tile, np.int32(grid.cols))
-    low = np.stack([col, row], axis=1) * np.int32(grid.stride)
-    return np.concatenate([low, low + np.int32(grid.tile)], axis=1)
 
 
 def _doubled_centre(candidates: Candidates) -> NDArray[np.int64]:

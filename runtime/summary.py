@@ -8,7 +8,7 @@ damaged_px                   x, y, width, height of each damaged area, taken as 
 engine                       what the network ran on
 engine_reason                why that was taken: `named`, or the rule and what does not work here
 nuclei                       how many, each counted once
-nuclei_cut                   of these, how many no tile saw whole
+nuclei_cut                   of these, how many end at the edge of what tiles saw of them
 nuclei_per_class             how many by class name
 nuclei_per_mm2               nuclei per square millimetre of tissue; null without tissue
 outputs                      the files beside this one
@@ -92,7 +92,7 @@ class Summary:
     nuclei_per_class
         By class name, in the card's order.
     nuclei_cut
-        Nuclei that no tile saw whole.
+        Nuclei whose outline ends at the edge of what tiles saw of them.
     tissue_mm2
         Area of the tissue.
     tiles_run

@@ -31,7 +31,7 @@ class Block:
     Attributes
     ----------
     tiles
-        RGB (n, tile, tile, 3); white where the slide is damaged.
+        RGB (tile, tile, 3) each, views of one picture; white where the slide is damaged.
     damaged
         For each tile, the damaged areas that it touches, in level-0 pixels.
     lost
@@ -40,7 +40,7 @@ class Block:
         What was wrong first, "" where nothing was.
     """
 
-    tiles: NDArray[np.uint8]
+    tiles: tuple[NDArray[np.uint8], ...]
     damaged: tuple[tuple[Area, ...], ...]
     lost: tuple[bool, ...]
     reason: str
@@ -72,12 +72,10 @@ def read_block(slide: Slide, grid: Grid, row: int, cols: range, model_mpp: float
     source = source_area(ratio, area)
     region = read_around_damage(slide, source, level)
     pixels = resample_pixels(region.pixels, source, ratio, area)
-    tiles = np.empty((len(cols), grid.tile, grid.tile, 3), np.uint8)
-    for index, tile in enumerate(tiles):
-        tile[...] = pixels[:, index * grid.stride :][:, : grid.tile]
+    starts = [index * grid.stride for index in range(len(cols))]
     sources = [source_area(ratio, (*grid.origin(row, col), grid.tile, grid.tile)) for col in cols]
     return Block(
-        tiles,
+        tuple(pixels[:, start : start + grid.tile] for start in starts),
         tuple(
             tuple(_on_level_0(cell, downsample, slide) for cell in region.damaged_in(one))
             for one in sources

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.candidates import Candidates
 from nuhtc.runtime.class_map import ClassMap
+from nuhtc.runtime.divide import DivideStream
 from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei, to_nuclei
 from nuhtc.runtime.ragged import ring_areas, ring_bounds
@@ -41,6 +42,8 @@ class View:
         How far an outline may move to have fewer points, in level-0 pixels; 0 leaves it exact.
     classes
         Other names, colours, or fewer classes.
+    overlaps
+        "keep" leaves what neighbours share to both, "divide" to the surer one.
     """
 
     min_score: float = 0.0
@@ -48,6 +51,7 @@ class View:
     region: tuple[float, float, float, float] | None = None
     simplify_px: float = 0.0
     classes: ClassMap | None = None
+    overlaps: str = "keep"
 
     def as_dict(self) -> dict[str, object]:
         """Return the view as the outputs name it."""
@@ -56,6 +60,7 @@ class View:
             "min_area_um2": self.min_area_um2,
             "region_px": list(self.region) if self.region is not None else None,
             "simplify_px": self.simplify_px,
+            "overlaps": self.overlaps,
         }
 
     def apply(self, nuclei: Nuclei, mpp: float) -> Nuclei:
@@ -91,7 +96,7 @@ def iter_nuclei(
     """
     slide = manifest.slide
     sure = (_sure(part, view.min_score) for part in parts)
-    for stitched in _stitched(sure, manifest.grid, ran):
+    for stitched in _stitched(sure, manifest.grid, ran, divide=view.overlaps == "divide"):
         nuclei = to_nuclei(
             stitched, scale=manifest.scale, width=slide.width_px, height=slide.height_px
         )
@@ -162,15 +167,17 @@ def _sure(part: Candidates, least: float) -> Candidates:
 
 
 def _stitched(
-    parts: Iterable[Candidates], grid: Grid, ran: NDArray[np.bool_]
+    parts: Iterable[Candidates], grid: Grid, ran: NDArray[np.bool_], *, divide: bool
 ) -> Iterator[Candidates]:
     """Stitch row by row and hand on in chunks what is settled."""
-    stream = StitchStream(grid, ran)
+    stream, division = StitchStream(grid, ran), DivideStream()
     classes = 0
     for row, candidates in _by_row(parts, grid.cols):
         classes = candidates.probabilities.shape[1]
-        yield from _chunks(stream.add_row(row, candidates))
-    yield from _chunks(stream.finish(classes))
+        found = stream.add_row(row, candidates)
+        yield from _chunks(division.add(found, stream.horizon) if divide else found)
+    found = stream.finish(classes)
+    yield from _chunks(division.add(found, None) if divide else found)
 
 
 def _by_row(parts: Iterable[Candidates], cols: int) -> Iterator[tuple[int, Candidates]]:

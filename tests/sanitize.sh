@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Build the kernels with the address and undefined-behaviour sanitizers, away from the
 # installed ones, and run the kernel tests with them: tests/sanitize.sh [pytest options]
+# or give them what nobody should: tests/sanitize.sh --fuzz [SECONDS]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -33,6 +34,10 @@ suffix=$(python -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX
 export PYTHONPATH="$work:$PWD/tests" PYTHONDONTWRITEBYTECODE=1
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 export LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
+if [[ "${1:-}" == --fuzz ]]; then
+  python tests/fuzz_kernels.py "${2:-180}"
+  exit
+fi
 WORK="$work" python -c '
 import os, sys
 from pathlib import Path
@@ -40,4 +45,5 @@ import pytest
 import nuhtc.native.outlines as kernel
 assert Path(kernel.__file__).resolve().is_relative_to(Path(os.environ["WORK"]).resolve())
 sys.exit(pytest.main(sys.argv[1:]))
-' -p no:cacheprovider -q tests/native --deselect tests/native/test_kernel_benchmark.py "$@"
+' -p no:cacheprovider -q tests/native --deselect tests/native/test_kernel_benchmark.py \
+  --deselect tests/native/test_stitch_benchmark.py "$@"

@@ -8,6 +8,7 @@ import pytest
 
 from nuhtc.native.outlines import trace_masks
 from nuhtc.native.proposals import nms, watershed_boxes
+from nuhtc.native.redraw import redraw_rings
 from nuhtc.native.stitch import drop_worse, find_rivals, overlap_areas, resolve_borders
 
 SQUARE = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.int32)
@@ -35,6 +36,12 @@ GOOD: dict[Callable[..., Any], dict[str, Any]] = {
         "scores": np.ones(2, np.float32),
         "iou_threshold": 0.5,
         "groups": np.zeros(2, np.int64),
+    },
+    redraw_rings: {
+        **RINGS,
+        "rings": np.zeros(2, np.int64),
+        "takes": np.array([False, True]),
+        "ends": np.array([0, 1, 2]),
     },
     overlap_areas: {**RINGS, "pairs": np.zeros((1, 2), np.int64)},
     resolve_borders: {
@@ -118,6 +125,10 @@ def test_another_length_is_refused(kernel: Callable[..., Any], name: str) -> Non
         (watershed_boxes, "split", -0.1, ValueError),
         (nms, "iou_threshold", np.nan, ValueError),
         (nms, "iou_threshold", -0.1, ValueError),
+        (redraw_rings, "rings", np.array([0, 1]), ValueError),
+        (redraw_rings, "rings", np.array([-1, 0]), ValueError),
+        (redraw_rings, "ends", np.array([0, 3]), ValueError),
+        (redraw_rings, "ends", np.array([0, 2, 1, 2]), ValueError),
         (overlap_areas, "offsets", np.array([1, 4]), ValueError),
         (overlap_areas, "offsets", np.array([0, 3]), ValueError),
         (overlap_areas, "offsets", np.array([0, 5, 4]), ValueError),
@@ -166,8 +177,8 @@ def test_nothing_gives_nothing(kernel: Callable[..., Any]) -> None:
         for name, value in GOOD[kernel].items()
     }
     scalars = {k: v for k, v in GOOD[kernel].items() if not isinstance(v, np.ndarray)}
-    if "offsets" in nothing:
-        nothing["offsets"] = np.zeros(1, np.int64)
+    for name in {"offsets", "ends"} & set(nothing):
+        nothing[name] = np.zeros(1, np.int64)
     if "count" in scalars:
         scalars["count"] = 0
     first = answers_of(kernel(**{**nothing, **scalars}))[0]

@@ -11,7 +11,8 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "kernels.py"
 
 
 def test_a_tiny_run_prints_every_kernel_beside_its_rival() -> None:
-    pytest.importorskip("contourpy")
+    for rival in ("contourpy", "cv2", "onnx"):
+        pytest.importorskip(rival)
     answer = subprocess.run(
         [sys.executable, SCRIPT, "--tiny", "--json", "--repeat", "1"],
         capture_output=True,
@@ -21,9 +22,10 @@ def test_a_tiny_run_prints_every_kernel_beside_its_rival() -> None:
     timings = json.loads(answer.stdout)
     assert [each["kernel"] for each in timings] == [
         "trace_masks",
+        "trace_masks",
+        "trace_masks",
         "watershed_boxes",
         "nms",
-        "resolve_borders",
+        "nms",
     ]
     assert all(each["seconds"] > 0 and each["rival_seconds"] > 0 for each in timings)
-    assert timings[3]["items"] > 100, "some nuclei are seen by more than one tile"

@@ -84,7 +84,7 @@ class OracleEngine:
         boxes = np.zeros((len(found), 4), np.float32)
         masks = np.zeros((len(found), SIDE, SIDE), np.float32)
         for index, one in enumerate(found):
-            boxes[index], masks[index] = _box_and_mask(ids == one)
+            boxes[index], masks[index] = box_and_mask(ids == one)
         probabilities = class_probabilities(np.array(found, np.int64))
         if self._twice:
             boxes, masks = np.concatenate([boxes, boxes]), np.concatenate([masks, masks])
@@ -92,7 +92,7 @@ class OracleEngine:
         return Detections(boxes, probabilities, masks)
 
 
-def _box_and_mask(
+def box_and_mask(
     visible: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     height, width = visible.shape

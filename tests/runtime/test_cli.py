@@ -58,6 +58,7 @@ def test_two_runs_give_identical_files(oracle, picture, tmp_path) -> None:
 
 def test_options_reach_the_run(oracle, picture, tmp_path) -> None:
     options = "--mpp 0.3 --tile 64 --overlap 32 --score 0.7 --min-area 5 --threads 1 --batch 2"
+    options += " --overlaps divide"
     assert run(picture(), "--out", tmp_path / "out", *options.split(), "--format", "qupath") == 0
     summary = json.loads((tmp_path / "out" / "a.summary.json").read_text())
     assert summary["slide"]["mpp"] == 0.3
@@ -66,6 +67,7 @@ def test_options_reach_the_run(oracle, picture, tmp_path) -> None:
         "overlap_px": 32,
         "min_score": 0.7,
         "min_area_um2": 5.0,
+        "overlaps": "divide",
         "batch": 2,
         "threads": 1,
     }

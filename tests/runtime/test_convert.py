@@ -113,6 +113,18 @@ def test_simpler_outlines_have_fewer_points_and_stay_valid(folder: Path, tmp_pat
     assert after < 0.7 * before
 
 
+def test_overlaps_are_divided_in_a_store_and_not_in_a_file(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder, "--to", "qupath", "--out", tmp_path / "kept") == 0
+    assert run(folder, "--to", "qupath", "--out", tmp_path, "--overlaps", "divide") == 0
+    kept, divided = tmp_path / "kept" / "a.geojson.gz", tmp_path / "a.geojson.gz"
+    assert features(divided) == features(kept), "none of these nuclei overlap"
+    capsys.readouterr()
+    assert run(kept, "--out", tmp_path / "again", "--overlaps", "divide") == 2
+    assert "taken as they are" in capsys.readouterr().err
+
+
 def test_info_and_verify(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "--info", "--json") == 0
     facts = json.loads(capsys.readouterr().out)

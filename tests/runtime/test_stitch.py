@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from reference.blobs import fill_ring, random_ellipses
 from reference.oracle import OracleEngine, class_probabilities, oracle_slide
+from reference.outlines import ring_of, solid
 
-from nuhtc.native.stitch import resolve_borders
+from nuhtc.native.stitch import find_rivals
 from nuhtc.runtime.candidates import Candidates, trace_tile
 from nuhtc.runtime.errors import EngineError, PipelineError
 from nuhtc.runtime.grid import Grid
@@ -152,21 +153,60 @@ def test_nuclei_larger_than_the_mask_lose_little_of_their_shape(seed: int) -> No
     assert len(found) == len(seen) == labels.max()
 
 
+@settings(max_examples=SCENES, deadline=None)
+@given(st.integers(0, 2**32), st.integers(24, 40), st.floats(0.1, 0.5))
+def test_a_nucleus_larger_than_the_overlap_comes_out_once(
+    seed: int, half_tile: int, overlap: float
+) -> None:
+    # Up to one and a half tiles: four pieces and more, none of them whole.
+    tile = 2 * half_tile
+    labels = random_ellipses(seed, 230, 210, 12, (8.0, 1.5 * tile))
+    grid = grid_over(labels, tile, int(overlap * tile))
+    found = stitched(labels, grid)
+    numbers = []
+    for index in range(len(found)):
+        ring = found.coords[found.offsets[index] : found.offsets[index + 1]]
+        inside = fill_ring(ring, *labels.shape)
+        number = int(np.bincount(labels[inside]).argmax())
+        truth = labels == number
+        # What 28 x 28 points hold of a piece as large as a tile.
+        assert (inside & truth).sum() / (inside | truth).sum() > 0.85
+        assert found.area[index] == inside.sum()
+        numbers.append(number)
+    assert sorted(numbers) == list(range(1, labels.max() + 1))
+    assert not found.cut.any()
+
+
 @pytest.mark.parametrize("centre", [(88, 48), (88, 88), (88, 96), (80, 40), (95, 95)])
-@pytest.mark.parametrize("side", [20, 40, 60])
-def test_a_nucleus_larger_than_the_overlap_is_kept_once_and_marked(
+@pytest.mark.parametrize("side", [18, 24, 28])
+def test_pieces_of_a_nucleus_are_joined_to_exactly_its_mask(
     centre: tuple[int, int], side: int
 ) -> None:
     y, x = np.mgrid[:200, :200] + 0.5
     labels = (np.hypot(x - centre[0], y - centre[1]) <= side / 2).astype(np.int32)
-    grid = grid_over(labels, 96, 16)
-    found = stitched(labels, grid)
+    found = stitched(labels, grid_over(labels, 96, 16))
+    assert found_labels(found, labels) == [1]
+    assert not found.cut.any()
+
+
+def test_what_is_found_everywhere_is_no_nucleus() -> None:
+    labels = np.ones((300, 300), np.int32)
+    found = stitched(labels, grid_over(labels, 64, 32))
     assert len(found) == 1
-    whole = any(
-        labels[oy : oy + 96, ox : ox + 96].sum() == labels.sum()
-        for oy, ox in (grid.origin(*key)[::-1] for key in list(grid.keys()))
-    )
-    assert whole or found.cut[0]
+    assert found.area.tolist() == [64 * 64]
+    assert found.cut.all()
+
+
+def test_a_piece_stays_marked_where_its_neighbour_was_not_run() -> None:
+    labels = np.zeros((60, 200), np.int32)
+    labels[20:40, 80:160] = 1
+    grid = grid_over(labels, 64, 16)
+    parts = see(labels, grid, OracleEngine())
+    ran = everywhere(grid)
+    ran[0, 2:] = False
+    found = stitch(Candidates.concatenate(parts[:2]), grid, ran)
+    assert found.bbox.tolist() == [[80, 20, 112, 40]]
+    assert found.cut.all()
 
 
 def test_neighbours_speak_for_a_tile_that_was_not_run() -> None:
@@ -309,11 +349,12 @@ def stays_at_once(every: Candidates, grid: Grid, ran: NDArray[np.bool_]) -> set[
         [2 * cores[:, 0] - x, x - 2 * cores[:, 2] + 1, 2 * cores[:, 1] - y, y - 2 * cores[:, 3] + 1]
     ).max(axis=0, initial=0)
     row, col = grid.owner(x / 2, y / 2)
-    near = every.take(np.flatnonzero((outside <= 16) | ~ran[row, col]))
-    owned = (outside == 0)[(outside <= 16) | ~ran[row, col]]
+    may_speak = (outside <= 2 * min(8, grid.overlap // 4)) | ~ran[row, col]
+    near = every.take(np.flatnonzero(may_speak))
+    owned = (outside == 0)[may_speak]
     corner = np.array([grid.origin(*divmod(int(tile), grid.cols)) for tile in near.tile], np.int32)
     corner = corner.reshape(-1, 2)
-    stays = resolve_borders(
+    pairs = find_rivals(
         near.coords,
         near.offsets,
         near.bbox,
@@ -324,7 +365,41 @@ def stays_at_once(every: Candidates, grid: Grid, ran: NDArray[np.bool_]) -> set[
         near.score,
         windows=np.concatenate([corner, corner + np.int32(grid.tile)], axis=1),
     )
-    return as_set(near.take(np.flatnonzero(stays)))
+    stays = np.ones(len(near), np.bool_)
+    for worse, better in pairs:
+        stays[worse] &= not stays[better] or (near.cut[worse] and near.cut[better])
+    pieces = [set(pair) for pair in pairs.tolist() if stays[pair].all()]
+    joined = []
+    while pieces:
+        group = pieces.pop()
+        while touching := [pair for pair in pieces if pair & group]:
+            group = group.union(*touching)
+            pieces = [pair for pair in pieces if pair not in touching]
+        joined.append(union_of(near.take(np.array(sorted(group))), grid))
+        stays[list(group)] = False
+    return as_set(Candidates.concatenate([near.take(np.flatnonzero(stays)), *joined]))
+
+
+def union_of(pieces: Candidates, grid: Grid) -> Candidates:
+    """Return the largest piece, grown by the others unless that is larger than two tiles."""
+    corner = pieces.bbox[:, :2].min(axis=0)
+    width, height = pieces.bbox[:, 2:].max(axis=0) - corner
+    order = sorted(
+        range(len(pieces)), key=lambda i: (-pieces.area[i], -pieces.score[i], pieces.tile[i])
+    )
+    best = pieces.take(np.array(order[:1]))
+    if max(width, height) > 2 * grid.tile:
+        return best
+    inside = np.zeros((height, width), np.bool_)
+    for low, high in zip(pieces.offsets[:-1], pieces.offsets[1:], strict=True):
+        inside |= fill_ring(pieces.coords[low:high] - corner, height, width)
+    tiles = np.array([grid.origin(*divmod(int(tile), grid.cols)) for tile in pieces.tile])
+    low, high = tiles.min(axis=0), tiles.max(axis=0) + grid.tile
+    cut = (low > 0) & (corner <= low)
+    far = pieces.bbox[:, 2:].max(axis=0)
+    cut |= (high < (grid.width, grid.height)) & (far >= high)
+    ring = np.array(ring_of(solid(inside)), np.int32) + corner
+    return replace(best, coords=ring, offsets=np.array([0, len(ring)]), cut=np.array([cut.any()]))
 
 
 def test_a_stream_gives_rows_early_and_holds_about_two() -> None:
