@@ -1,13 +1,17 @@
-"""PQ of a checkpoint in float32 and with float16's rounding, which no CPU engine does.
+"""PQ of a checkpoint in float32, and with the rounding of float16 and bfloat16.
 
-ONNX Runtime on a CPU computes float16 graphs in float32 and does not round between layers.
-Here PyTorch stands in for a device that does: weights, inputs and results of every layer but
-the last ones, which the fp16 graphs keep in float32, are rounded to float16; sums within a layer
-are float32, as tensor cores have them.
+    python benchmarks/half_accuracy.py CHECKPOINT DATA [DATA ...] [--bundle BUNDLE] [--json FILE]
+
+ONNX Runtime on a CPU computes float16 graphs in float32 and does not round between layers, and
+few CPUs have bfloat16. Here PyTorch stands in for a device that rounds: weights, inputs and
+results of layers are rounded, sums within a layer are float32, as tensor cores have them. For
+float16 these are all layers but the last ones, as in the fp16 graphs; for bfloat16 all layers
+of the trunk, as OpenVINO is told.
 """
 
 import argparse
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -22,18 +26,29 @@ LAST = frozenset({"objectness", "deltas", "classifier", "logits", "embedding"})
 """Layers whose results are boxes, scores, logits or the semantic feature."""
 
 
-def rounded(x: Tensor) -> Tensor:
-    """Values as float16 holds them, in float32."""
-    return x.half().float()
+TRUNK = frozenset({"backbone", "pyramid", "rpn", "semantic"})
+
+KINDS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def round_layers(network: nn.Module) -> int:
-    """Make a network round as float16 does, in place; returns how many layers do."""
+def is_rounded(name: str, kind: str) -> bool:
+    """Whether a layer of this name computes in the smaller type."""
+    if kind == "bfloat16":
+        return name.split(".", 1)[0] in TRUNK
+    return name.rsplit(".", 1)[-1] not in LAST
+
+
+def round_layers(network: nn.Module, kind: str) -> int:
+    """Make a network round as one of KINDS does, in place; returns how many layers do."""
+
+    def rounded(x: Tensor) -> Tensor:
+        return x.to(KINDS[kind]).float()
+
     count = 0
     for name, module in network.named_modules():
         if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             continue
-        if name.rsplit(".", 1)[-1] in LAST:
+        if not is_rounded(name, kind):
             continue
         with torch.no_grad():
             for parameter in module.parameters(recurse=False):
@@ -45,7 +60,7 @@ def round_layers(network: nn.Module) -> int:
 
 
 def main() -> None:
-    """Print PQ and mPQ of both for each data set."""
+    """Print the PQ of all for each data set."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path, help="model.pt of nuhtc-train")
     parser.add_argument("data", type=Path, nargs="+", help="annotated data sets")
@@ -53,15 +68,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     network, preset, _ = open_checkpoint(arguments.checkpoint)
-    bundle, engine = load_bundle(arguments.bundle), TorchEngine(network, preset.inference)
+    bundle = load_bundle(arguments.bundle)
     report: dict[str, dict[str, float]] = {}
-    for kind in ("float32", "float16"):
-        if kind == "float16":
-            print(f"{round_layers(network)} layers round to float16")
+    for kind in ("float32", *KINDS):
+        model = deepcopy(network)
+        if kind in KINDS:
+            print(f"{round_layers(model, kind)} layers round to {kind}")
+        engine = TorchEngine(model, preset.inference)
         for root in arguments.data:
             quality = measure(bundle, engine, open_set(root))
-            report.setdefault(root.name, {})[kind] = quality.pq
-            print(f"{root.name} {kind}: PQ {quality.pq:.4f}", flush=True)
+            of_set = report.setdefault(root.name, {})
+            of_set[kind] = quality.pq
+            difference = quality.pq - of_set["float32"]
+            print(f"{root.name} {kind}: PQ {quality.pq:.4f} ({difference:+.4f})", flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
 

@@ -1,6 +1,7 @@
 """Time the heads beside the same heads with summaries worked out region by region, as published.
 
-    python benchmarks/heads.py [--preset lite0] [--regions 1000] [--tiny] [--json] [--repeat N]
+    python benchmarks/heads.py [--preset lite0] [--regions 1000] [--graphs FOLDER] [--tiny] [--json]
+                               [--repeat N]
 
 Both have the same random weights, from a fixed seed, and their answers are compared. The
 published way multiplies each region's coarse map by its similarity to the region's centre cell,
@@ -90,19 +91,20 @@ def region_summary(x: Tensor, corners: Tensor, stride: int) -> Tensor:
 
 
 def session(module: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> Callable[[], object]:
-    """Export a module for these inputs and return a call of it in ONNX Runtime."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            inputs,
-            path,
-            dynamo=True,
-            opset_version=20,
-            verbose=False,
-            input_names=list(INPUTS),
-            external_data=False,
-        )
+    """Export a module for these inputs, unless it is there, and return a call of it."""
+    if not path.exists():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                module,
+                inputs,
+                path,
+                dynamo=True,
+                opset_version=20,
+                verbose=False,
+                input_names=list(INPUTS),
+                external_data=False,
+            )
     made = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     given = {name: value.numpy() for name, value in zip(INPUTS, inputs, strict=True)}
     return lambda: made.run(None, given)
@@ -126,6 +128,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--regions", type=int, default=1000)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--no-onnx", action="store_true", help="PyTorch only; export takes a while")
+    parser.add_argument(
+        "--graphs", type=Path, help="keep the exported graphs in this folder, and take them from it"
+    )
     parser.add_argument("--tiny", action="store_true", help="a small tile, to try the script")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(argv)
@@ -153,10 +158,19 @@ def main(argv: list[str] | None = None) -> None:
         },
     }
     if not options.no_onnx:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = options.graphs or Path(temporary)
+            folder.mkdir(parents=True, exist_ok=True)
             calls = [
-                session(module, cast("tuple[Tensor, ...]", given), Path(folder) / f"{name}.onnx")
-                for name, module, given in (("a", ours, dense), ("b", published, inputs))
+                session(
+                    module,
+                    cast("tuple[Tensor, ...]", given),
+                    folder / f"{preset.name}.{regions}.{name}.onnx",
+                )
+                for name, module, given in (
+                    ("ours", ours, dense),
+                    ("per_region", published, inputs),
+                )
             ]
             result["onnxruntime"] = {
                 "seconds": median_seconds(calls[0], repeat),

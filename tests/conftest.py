@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:  # the tests of the runtime do without torch
+    from reference.elsewhere import Elsewhere
     from reference.exports import Exported
 
     from nuhtc.runtime.bundle import Bundle
@@ -50,3 +51,12 @@ def lite0_bundle(exported: "Exported") -> "Bundle":
 def bundle_copy(exported: "Exported", tmp_path: Path) -> Path:
     """The folder of a real bundle, to damage or to replace."""
     return Path(shutil.copytree(exported.float32.folder, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def elsewhere() -> "Iterator[Elsewhere]":
+    """A process beside this one, for TensorRT."""
+    from reference.elsewhere import other_process
+
+    with other_process() as process:
+        yield process

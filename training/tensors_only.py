@@ -49,6 +49,10 @@ def load_tensors(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise CheckpointError(
+            f"{path}: is a folder, no checkpoint; name the file, such as {path / 'model.pt'}"
+        ) from error
     except pickle.UnpicklingError as error:
         # PyTorch's own words are left out: they advise to let the file run code.
         raise CheckpointError(

@@ -1,9 +1,10 @@
-"""The benchmark that rounds as float16 does: rounds what the graphs round, and nothing else."""
+"""The benchmark that rounds: it rounds what the engines round, and nothing else."""
 
 import runpy
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from reference.tiny import TINY
 from torch import nn
@@ -11,7 +12,8 @@ from torch import nn
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "half_accuracy.py"
 
 
-def test_layers_round_and_last_ones_do_not() -> None:
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_the_layers_meant_round_and_others_do_not(kind: torch.dtype) -> None:
     script: dict[str, Any] = runpy.run_path(str(SCRIPT))
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -22,11 +24,16 @@ def test_layers_round_and_last_ones_do_not() -> None:
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
     }
     before = {name: module.weight.detach().clone() for name, module in layers.items()}
-    count = script["round_layers"](network)
+    count = script["round_layers"](network, str(kind).removeprefix("torch."))
     changed = {n for n, m in layers.items() if not torch.equal(m.weight, before[n])}
     assert len(changed) == count
-    assert {n.rsplit(".", 1)[-1] for n in set(layers) - changed} == script["LAST"] - {"classifier"}
-    assert all(torch.equal(layers[n].weight.half().float(), layers[n].weight) for n in changed)
+    if kind == torch.float16:
+        left = {name.rsplit(".", 1)[-1] for name in set(layers) - changed}
+        assert left == script["LAST"] - {"classifier"}
+    else:
+        assert {name.split(".", 1)[0] for name in changed} == script["TRUNK"]
+        assert {name.split(".", 1)[0] for name in set(layers) - changed} == {"stages", "mask"}
+    assert all(torch.equal(layers[n].weight.to(kind).float(), layers[n].weight) for n in changed)
     x = torch.rand(1, 3, 96, 96)
     output = layers["backbone.stem"](x)
-    assert torch.equal(output.half().float(), output)
+    assert torch.equal(output.to(kind).float(), output)

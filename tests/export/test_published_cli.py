@@ -141,7 +141,7 @@ def nothing_known(path: Path) -> None:
     ("make", "expected"),
     [
         (lambda path: None, "no such file"),
-        (folder, "no checkpoint"),
+        (folder, "is a folder, no checkpoint; name the file"),
         (empty, "no checkpoint"),
         (other_weights, "1 unknown: layer.weight"),
         (nothing_known, "no 'state_dict'"),

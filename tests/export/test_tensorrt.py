@@ -1,7 +1,8 @@
 """Plans of real graphs, by the real parser and builder of TensorRT for RTX, on the CPU."""
 
 import importlib.util
-import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,22 +12,25 @@ import onnx
 import orjson
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from reference.elsewhere import Elsewhere, plan_of, target_of, version
+from reference.exports import every_precision
 from reference.toy_bundle import toy_bundle
 
 from nuhtc.export import cli
 from nuhtc.export.tensorrt import build_engines
-from nuhtc.export.tensorrt_builder import RTX_CAPABILITIES, Target, build_plan, destination
+from nuhtc.export.tensorrt_builder import RTX_CAPABILITIES, Target
 from nuhtc.export.tensorrt_graph import TOPK_LIMIT, prepare
 from nuhtc.export.tensorrt_options import EngineOptions
 from nuhtc.runtime.bundle import GRAPHS, Bundle, file_digest, load_bundle
 from nuhtc.runtime.errors import EngineError
 from nuhtc.runtime.plans import FOLDER, Here, Plan, Span, choose_plans, read_plan
-from nuhtc.runtime.tensorrt_module import load_tensorrt
 
 if TYPE_CHECKING:
     from reference.exports import Exported
 
 RTX = EngineOptions("tensorrt-rtx", batch=Span(1, 2, 4), regions=Span(1, 64, 256))
+ONE_GPU = replace(RTX, target=Target(compute_capabilities=("8.9",)))
+PROGRAM = "import sys; from nuhtc.export.cli import main; sys.exit(main())"
 ADA = Here("tensorrt-rtx", "", "NVIDIA GeForce RTX 4090", "8.9")
 
 
@@ -41,15 +45,16 @@ def cards(paths: list[Path]) -> dict[tuple[str, str], Plan]:
     return {(plan.graph, plan.precision): plan for plan in plans}
 
 
-def check(bundle: Bundle, options: EngineOptions) -> dict[tuple[str, str], Plan]:
+def check(
+    elsewhere: Elsewhere, bundle: Bundle, options: EngineOptions
+) -> dict[tuple[str, str], Plan]:
     """Build every graph in every precision of a bundle, and look at what came of it."""
-    paths = build_engines(bundle, options)
+    paths = elsewhere(build_engines, bundle, options)
     plans = cards(paths)
     precisions = bundle.card.precisions
     assert set(plans) == {(graph, precision) for graph in GRAPHS for precision in precisions}
     for precision in precisions:
-        version = load_tensorrt("tensorrt-rtx").version
-        chosen = choose_plans(bundle, precision, replace(ADA, version=version))
+        chosen = choose_plans(bundle, precision, replace(ADA, version=elsewhere(version)))
         for graph in GRAPHS:
             path, plan = chosen[graph]
             assert path in paths
@@ -70,23 +75,37 @@ def check(bundle: Bundle, options: EngineOptions) -> dict[tuple[str, str], Plan]
 
 
 @pytest.mark.slow
-def test_every_graph_of_lite0_builds(bundle_copy: Path) -> None:
-    bundle = load_bundle(bundle_copy)
-    plans = check(bundle, RTX)
-    trunk = plans["trunk", "fp32"]
-    assert trunk.exact_side == 0  # RoIAlign of this preset takes a fixed number of samples
-    assert trunk.inputs[0].shape == ("batch", 256, 256, 3)
-    assert (trunk.batch, trunk.regions) == (RTX.batch, RTX.regions)
-    assert (trunk.compatibility, trunk.compute_capabilities) == ("listed", RTX_CAPABILITIES)
-    assert load_bundle(bundle_copy).digest == bundle.digest
+@pytest.mark.timeout(1800)
+def test_every_graph_of_lite0_builds_in_every_precision(
+    exported: "Exported", elsewhere: Elsewhere, tmp_path: Path
+) -> None:
+    bundle = every_precision(exported, tmp_path / "bundle", int8=True)
+    plans = check(elsewhere, bundle, ONE_GPU)
+    assert {precision for _, precision in plans} == {"fp32", "fp16", "int8"}
+    for precision in bundle.card.precisions:
+        trunk = plans["trunk", precision]
+        assert trunk.exact_side == 0  # RoIAlign of this preset takes a fixed number of samples
+        assert trunk.inputs[0].shape == ("batch", 256, 256, 3)
+        assert (trunk.batch, trunk.regions) == (RTX.batch, RTX.regions)
+        assert (trunk.compatibility, trunk.compute_capabilities) == ("listed", ("8.9",))
+    assert load_bundle(bundle.folder).digest == bundle.digest
 
 
 @pytest.mark.slow
-def test_every_graph_of_swin_t_builds(published: "Exported", tmp_path: Path) -> None:
-    folder = shutil.copytree(published.float32.folder, tmp_path / "bundle")
+@pytest.mark.timeout(1800)
+def test_every_graph_of_swin_t_builds_in_float32_and_float16(
+    published: "Exported", elsewhere: Elsewhere, tmp_path: Path
+) -> None:
+    bundle = every_precision(published, tmp_path / "bundle", int8=False)
     # Fewer samples than by default leave out nothing but copies of the same nodes.
-    plans = check(load_bundle(folder), replace(RTX, samples=2))
-    assert plans["heads", "fp32"].exact_side == 2 * 14 * 4
+    plans = check(elsewhere, bundle, replace(ONE_GPU, samples=2))
+    assert {precision for _, precision in plans} == {"fp32", "fp16"}
+    assert {plans["heads", each].exact_side for each in ("fp32", "fp16")} == {2 * 14 * 4}
+
+
+def test_a_toy_builds_for_every_gpu_that_is_meant(toy: Bundle, elsewhere: Elsewhere) -> None:
+    plans = check(elsewhere, toy, RTX)
+    assert {plan.compute_capabilities for plan in plans.values()} == {RTX_CAPABILITIES}
 
 
 def with_foreign_layer(folder: Path) -> Bundle:
@@ -109,16 +128,16 @@ def with_foreign_layer(folder: Path) -> Bundle:
     return load_bundle(folder)
 
 
-def test_a_layer_that_tensorrt_does_not_take(toy: Bundle) -> None:
+def test_a_layer_that_tensorrt_does_not_take(toy: Bundle, elsewhere: Elsewhere) -> None:
     bundle = with_foreign_layer(toy.folder)
     before = {path.name for path in toy.folder.rglob("*")}
     with pytest.raises(EngineError, match=r"heads\.onnx in fp32: .*Unique 'a_strange_layer': ."):
-        build_engines(bundle, RTX)
+        elsewhere(build_engines, bundle, RTX)
     assert {path.name for path in toy.folder.rglob("*")} == before
 
 
-def test_lists_longer_than_tensorrt_gives_build_in_rounds() -> None:
-    graph = helper.make_graph(
+def test_lists_longer_than_tensorrt_gives_build_in_rounds(elsewhere: Elsewhere) -> None:
+    made = helper.make_graph(
         [helper.make_node("TopK", ["scores", "k"], ["values", "places"], "best")],
         "long",
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["b", "n"])],
@@ -128,24 +147,26 @@ def test_lists_longer_than_tensorrt_gives_build_in_rounds() -> None:
         ],
         [numpy_helper.from_array(np.array([9000]), "k")],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    rtx = load_tensorrt("tensorrt-rtx")
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     spans = {"scores": Span(1, 2, 4)}
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     fixed.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 10000
     with pytest.raises(EngineError, match=str(TOPK_LIMIT)):
-        build_plan(rtx, fixed.SerializeToString(), "whole", spans, Target())
+        elsewhere(plan_of, "tensorrt-rtx", fixed.SerializeToString(), "whole", spans, Target())
     short = prepare(model, {"scores": ("batch", 10000)}, {"k": 9000}, 1).model
-    assert build_plan(rtx, short.SerializeToString(), "rounds", spans, Target())
+    graph = short.SerializeToString()
+    assert elsewhere(plan_of, "tensorrt-rtx", graph, "rounds", spans, Target())
 
 
-def test_what_rtx_does_not_do_is_refused() -> None:
-    rtx = load_tensorrt("tensorrt-rtx")
+def test_what_rtx_does_not_do_is_refused(elsewhere: Elsewhere) -> None:
+    def wanted(target: Target) -> None:
+        elsewhere(target_of, "tensorrt-rtx", target)
+
     with pytest.raises(EngineError, match="--tensorrt-gpus, --tensorrt-timing-cache: for"):
-        destination(rtx, Target(gpus="ampere+", timing_cache=Path("cache")))
+        wanted(Target(gpus="ampere+", timing_cache=Path("cache")))
     with pytest.raises(EngineError, match=r"does not build for compute capability 5\.2; choose"):
-        destination(rtx, Target(compute_capabilities=("5.2",)))
+        wanted(Target(compute_capabilities=("5.2",)))
 
 
 def test_a_tensorrt_that_is_not_there(toy: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,15 +183,20 @@ def test_tiles_that_do_not_fit(toy: Bundle) -> None:
         build_engines(toy, replace(RTX, tile=100))
 
 
-def test_the_command_builds_for_a_bundle(toy: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_builds_for_a_bundle(toy: Bundle, elsewhere: Elsewhere) -> None:
     engines = toy.folder / FOLDER
     command = [str(toy.folder), "--tensorrt", "tensorrt-rtx", "--tensorrt-precision", "fp32"]
     options = ["--tensorrt-compute-capabilities", "8.6,12.0", "--tensorrt-tile", "64"]
     sizes = ["--tensorrt-batch", "1,1,2", "--tensorrt-regions", "1,8,64"]
-    assert cli.main([*command, *options, *sizes, "--tensorrt-workspace", "0.5"]) == 0
-    version = load_tensorrt("tensorrt-rtx").version
-    names = [f"{graph}.fp32.sm86-sm120.rtx-{version}.plan" for graph in GRAPHS]
-    printed = capsys.readouterr().out.splitlines()
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *command, *options, *sizes, "--tensorrt-workspace", "0.5"],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    number = elsewhere(version)
+    names = [f"{graph}.fp32.sm86-sm120.rtx-{number}.plan" for graph in GRAPHS]
+    printed = done.stdout.splitlines()
     assert [line.split(":")[0] for line in printed] == names
     found = {path.name for path in (engines).iterdir()}
     assert found == {*names, *(f"{name}.json" for name in names)}
@@ -178,7 +204,7 @@ def test_the_command_builds_for_a_bundle(toy: Bundle, capsys: pytest.CaptureFixt
         assert plan.compute_capabilities == ("8.6", "12.0")
         assert (plan.batch, plan.regions, plan.tile) == (Span(1, 1, 2), Span(1, 8, 64), 64)
     with pytest.raises(EngineError, match=r"compute capability 8\.6, 12\.0, and RTX 4090 has 8\.9"):
-        choose_plans(toy, "fp32", Here("tensorrt-rtx", version, "RTX 4090", "8.9"))
+        choose_plans(toy, "fp32", Here("tensorrt-rtx", number, "RTX 4090", "8.9"))
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from reference.published import golden_tiles, golden_values, published_file
 
 from nuhtc.export.bundle import make_card, write_bundle
 from nuhtc.export.graphs import store_half
-from nuhtc.export.precisions import FLOAT, Wanted
+from nuhtc.export.half import to_half
+from nuhtc.export.precisions import FLOAT, HALF, INTEGER, Wanted
+from nuhtc.export.quantise import QUANTISED, calibration_feeds, quantise
 from nuhtc.export.tiles import example_tiles
-from nuhtc.runtime.bundle import Bundle, GraphSet, load_bundle
+from nuhtc.runtime.bundle import GRAPHS, Bundle, GraphSet, load_bundle
 from nuhtc.training import checkpoint
 from nuhtc.training.any_checkpoint import open_checkpoint
 from nuhtc.training.data.classes import PANNUKE
@@ -94,3 +97,25 @@ def _export(
     graphs = {"fp32": GraphSet(**FLOAT, storage="float16")}
     (half / "card.json").write_bytes(make_card(preset, info, graphs, half).to_json())
     return Exported(network, preset, info, path, tiles, whole, load_bundle(half))
+
+
+def every_precision(exported: Exported, folder: Path, *, int8: bool) -> Bundle:
+    """A bundle in fp32 and fp16, and in int8 if wanted, made from the float32 graphs."""
+    folder.mkdir()
+    graphs = {
+        "fp32": GraphSet(**FLOAT, storage="float32"),
+        "fp16": GraphSet(**HALF, storage="float16"),
+    }
+    for name in GRAPHS:
+        source = exported.float32.graph(name)
+        shutil.copy(source, folder / FLOAT[name])
+        onnx.save(to_half(onnx.load(source)), folder / HALF[name])
+    if int8:
+        settings = exported.preset.inference
+        feeds = calibration_feeds(exported.network, settings, exported.tiles)
+        for name in QUANTISED:
+            quantise(folder / FLOAT[name], folder / INTEGER[name], feeds[name])
+        graphs["int8"] = GraphSet(**INTEGER, storage="int8", calibration="made-up tiles")
+    card = make_card(exported.preset, exported.info, graphs, folder)
+    (folder / "card.json").write_bytes(card.to_json())
+    return load_bundle(folder)
