@@ -1,5 +1,6 @@
 """OpenVINO: a bundle's graphs on the CPU, in float32 or with a bfloat16 trunk."""
 
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -104,7 +105,14 @@ def _told(error: Exception) -> str:
     return first_line(RuntimeError("\n".join(lines)))
 
 
+@cache
 def _core() -> Any:
+    """The process's one core.
+
+    Each core gives the thread a signal stack of its own and, when it ends, brings back the one
+    from before. Of two that do not end in reverse order, the later one brings back memory that
+    is no longer there, and the next signal (a child's end, Ctrl-C) kills the process.
+    """
     try:
         import openvino
     except ImportError as error:

@@ -1,5 +1,6 @@
 """OpenVINO's engine: ONNX Runtime's answers, and bfloat16 only where the CPU has it."""
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ def test_a_cpu_without_bfloat16(toy: Bundle, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_not_installed(toy: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr(backend, "_core", backend._core.__wrapped__)
     with pytest.raises(EngineError, match=r'pip install "nuhtc\[openvino\]"'):
         open_engine(toy, "openvino")
 
@@ -123,3 +125,28 @@ def test_a_graph_that_does_not_load(toy: Bundle) -> None:
     message = str(caught.value)
     assert message.startswith(str(toy.path("heads.onnx"))) and "\n" not in message
     assert "Exception from" not in message
+
+
+SIGNALLED = """
+import gc, os, signal, sys
+from pathlib import Path
+from nuhtc.runtime.bundle import load_bundle
+from nuhtc.runtime.engines.open import open_engine
+
+bundle = load_bundle(Path(sys.argv[1]))
+first, second = (open_engine(bundle, "openvino", threads=1) for _ in range(2))
+del first
+gc.collect()
+del second
+gc.collect()
+kept = [bytearray(11_000) for _ in range(2000)]  # takes memory that was given back
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_signals_are_handled_after_engines_have_ended(toy: Bundle) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    command = [sys.executable, "-X", "faulthandler", "-c", SIGNALLED, str(toy.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
