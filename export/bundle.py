@@ -151,6 +151,7 @@ def make_card(
         proposals=ProposalSettings(
             count=inference.proposals,
             min_side=inference.proposal_min_side,
+            score=inference.proposal_score,
             nms=inference.proposal_nms,
             watershed_opening=inference.watershed_opening,
         ),

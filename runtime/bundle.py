@@ -49,6 +49,8 @@ class ProposalSettings:
     """erosions, then as many dilations, of the foreground map by a 5x5 square"""
     watershed_split: float = field(default=0.0, metadata={"optional": True})
     """least rise between touching nuclei for them to be taken apart; 0: never, as published"""
+    score: float = field(default=0.0, metadata={"optional": True})
+    """least score of an RPN box; 0, as published, takes the best ones whatever their scores"""
 
 
 @dataclass(frozen=True)
@@ -283,6 +285,7 @@ def _check_values(path: Path, card: Card) -> None:
             0 < card.detection.mask_threshold <= 1
         ),
         "proposals.watershed_split must be 0 to 255": 0 <= card.proposals.watershed_split <= 255,
+        "proposals.score must be 0 to 1": 0 <= card.proposals.score <= 1,
         "proposals.watershed_opening must be 0 to 16": 0 <= card.proposals.watershed_opening <= 16,
         "nms must be 0 to 1": 0 <= card.proposals.nms <= 1 and 0 <= card.detection.nms <= 1,
         "counts must be 1 or more": card.proposals.count >= 1 and card.detection.count >= 1,

@@ -19,7 +19,7 @@ from nuhtc.training.imagenet import load_imagenet
 from nuhtc.training.info import CheckpointInfo, DataInfo
 from nuhtc.training.initial import initialise
 from nuhtc.training.loop import PRECISIONS, Run, RunSettings
-from nuhtc.training.network import NuHTC
+from nuhtc.training.network import PARTS, NuHTC
 from nuhtc.training.presets import PRESETS, Preset
 from nuhtc.training.processes import Processes, own_device, processes
 from nuhtc.training.recipe import AUGMENTS, SCHEDULES, Recipe
@@ -80,6 +80,23 @@ def parser() -> argparse.ArgumentParser:
         help="start from random weights (and so freeze nothing)",
     )
 
+    what.add_argument(
+        "--fresh",
+        nargs="+",
+        choices=PARTS,
+        default=(),
+        metavar="PART",
+        help=f"parts that --init-from leaves as they are made, of {', '.join(PARTS)}",
+    )
+    what.add_argument(
+        "--freeze",
+        nargs="+",
+        choices=PARTS,
+        default=(),
+        metavar="PART",
+        help="parts that do not learn",
+    )
+
     how = result.add_argument_group("how; the preset's recipe where nothing is given")
     length = how.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, help="batches to train")
@@ -130,6 +147,12 @@ def _check(command: argparse.ArgumentParser, arguments: argparse.Namespace) -> N
         value = getattr(arguments, name)
         if value is not None and not 0 < value < 1:
             command.error(f"--{name.replace('_', '-')} must be above 0 and below 1")
+    if arguments.fresh and arguments.init_from is None:
+        command.error("--fresh: only with --init-from; everything else starts afresh anyway")
+    if set(arguments.freeze) == set(PARTS):
+        command.error("--freeze: at least one part has to learn")
+    if arguments.freeze and arguments.no_imagenet:
+        command.error("--freeze: random weights that never learn are of no use")
     if arguments.device == "cuda" and not torch.cuda.is_available():
         command.error("--device cuda: PyTorch sees no CUDA device here")
 
@@ -171,6 +194,8 @@ def make_recipe(preset: Preset, arguments: argparse.Namespace) -> Recipe:
         given["schedule"] = SCHEDULES[arguments.schedule]
     if arguments.augment is not None:
         given["augment"] = AUGMENTS[arguments.augment]
+    if arguments.freeze:
+        given["frozen"], given["frozen_steps"] = tuple(arguments.freeze), None
     if arguments.no_imagenet:
         # What was not learned before has to be learned now.
         given["frozen_steps"] = 0
@@ -203,7 +228,7 @@ def start_network(preset: Preset, classes: int, arguments: argparse.Namespace) -
     if (arguments.out / "last.pt").exists():
         return network  # the run goes on with its own weights
     if arguments.init_from is not None:
-        fresh = initialise(network, arguments.init_from, preset)
+        fresh = initialise(network, arguments.init_from, preset, arguments.fresh)
         if fresh:
             print(
                 f"nuhtc-train: {arguments.init_from} has other classes; these start afresh: "

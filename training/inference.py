@@ -62,10 +62,11 @@ def propose(
     for tile, tile_scores, logits in zip(
         found.cpu().numpy(), scores.cpu().numpy(), foreground, strict=True
     ):
-        wide = (tile[:, 2:] - tile[:, :2] > settings.proposal_min_side).all(axis=1)
-        candidates, ranked = tile[wide], tile_scores[wide]
+        fit = (tile[:, 2:] - tile[:, :2] > settings.proposal_min_side).all(axis=1)
+        fit &= tile_scores >= settings.proposal_score
+        candidates, ranked = tile[fit], tile_scores[fit]
         keep = kernels.nms(
-            candidates, ranked, settings.proposal_nms, group[wide], settings.proposals
+            candidates, ranked, settings.proposal_nms, group[fit], settings.proposals
         )
         watershed = kernels.watershed_boxes(
             np.ascontiguousarray(logits), width, height, opening=settings.watershed_opening

@@ -13,18 +13,21 @@ class MaskHead(nn.Module):
     Parameters
     ----------
     channels
-        Channels of the region features and of everything inside.
+        Channels of the region features.
     convolutions
-        3x3 convolutions before the upsampling.
+        3x3 convolutions before the upsampling, one at least.
+    width
+        Channels of everything inside; None takes ``channels``, as published.
     """
 
-    def __init__(self, channels: int, convolutions: int = 4) -> None:
+    def __init__(self, channels: int, convolutions: int = 4, width: int | None = None) -> None:
         super().__init__()
+        inside = channels if width is None else width
         self.convs = nn.ModuleList(
-            nn.Conv2d(channels, channels, 3, padding=1) for _ in range(convolutions)
+            nn.Conv2d(inside if i else channels, inside, 3, padding=1) for i in range(convolutions)
         )
-        self.upsample = nn.ConvTranspose2d(channels, channels, 2, stride=2)
-        self.logits = nn.Conv2d(channels, 1, 1)
+        self.upsample = nn.ConvTranspose2d(inside, inside, 2, stride=2)
+        self.logits = nn.Conv2d(inside, 1, 1)
 
     def forward(self, regions: Tensor) -> Tensor:
         """Logits (R, 28, 28) of region features (R, C, 14, 14)."""

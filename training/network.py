@@ -27,6 +27,9 @@ from nuhtc.training.resize import double
 from nuhtc.training.rpn import AnchorSettings, RegionProposalHead
 from nuhtc.training.semantic import SemanticBranch
 
+PARTS = ("backbone", "pyramid", "rpn", "semantic", "stages", "mask")
+"""The modules with weights, in the order of the picture above."""
+
 
 class Backbone(Protocol):
     """Maps at strides 4, 8, 16, 32 with these channels."""
@@ -63,6 +66,8 @@ class NetworkSettings:
     """Width of the box heads' fully connected layers."""
     semantic_convolutions: int = 4
     mask_convolutions: int = 4
+    mask_width: int | None = None
+    """Channels inside the mask head; None for as many as everywhere, as published."""
 
 
 class TrunkOutput(NamedTuple):
@@ -110,7 +115,7 @@ class NuHTC(nn.Module):
         self.stages = nn.ModuleList(
             BoxHead(channels, 7, settings.hidden, classes) for _ in range(3)
         )
-        self.mask = MaskHead(channels, settings.mask_convolutions)
+        self.mask = MaskHead(channels, settings.mask_convolutions, settings.mask_width)
 
     def prepare(self, tiles: Tensor) -> Tensor:
         """Enlarged and normalised pictures, float (B, 3, H, W), of uint8 tiles (B, h, w, 3)."""

@@ -22,6 +22,8 @@ class InferenceSettings:
     """Boxes kept over all levels."""
     proposal_min_side: float = 10.0
     """Boxes with a side of this or less are dropped."""
+    proposal_score: float = 0.0
+    """Least score of an RPN box."""
     proposal_nms: float = 0.7
     watershed_opening: int = 2
     """Erosions, then as many dilations, of the foreground by a 5x5 square."""

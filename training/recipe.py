@@ -57,8 +57,8 @@ class Recipe:
     """Decay of the moving average of the weights; early averages are shorter."""
     frozen: tuple[str, ...] = ()
     """Modules that do not learn at first."""
-    frozen_steps: int = 0
-    """Until this step."""
+    frozen_steps: int | None = 0
+    """Until this step; None for the whole run."""
     class_aware: bool = False
     """Draw a class, then a picture that has it; else draw pictures, data set by data set."""
     augment: AugmentSettings | PublishedAugment = field(default_factory=AugmentSettings)
@@ -124,7 +124,7 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, objec
 
 def frozen_modules(network: nn.Module, step: int, recipe: Recipe) -> Iterator[nn.Module]:
     """The modules that do not learn at a step."""
-    if step < recipe.frozen_steps:
+    if recipe.frozen_steps is None or step < recipe.frozen_steps:
         for name in recipe.frozen:
             yield network.get_submodule(name)
 

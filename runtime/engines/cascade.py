@@ -131,9 +131,10 @@ def propose(
     height, width = (side * 4 for side in foreground.shape[-2:])
     result = []
     for tile, ranked, logits in zip(boxes, scores, foreground, strict=True):
-        wide = (tile[:, 2:] - tile[:, :2] > settings.min_side).all(axis=1)
-        candidates = tile[wide]
-        keep = nms(candidates, ranked[wide], settings.nms, levels[wide], settings.count)
+        fit = (tile[:, 2:] - tile[:, :2] > settings.min_side).all(axis=1)
+        fit &= ranked >= settings.score
+        candidates = tile[fit]
+        keep = nms(candidates, ranked[fit], settings.nms, levels[fit], settings.count)
         watershed = watershed_boxes(
             logits,
             width,

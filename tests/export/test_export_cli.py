@@ -139,9 +139,10 @@ def test_a_card_tells_what_the_checkpoint_is(exported: Exported) -> None:
         inference.score,
         inference.max_detections,
     )
-    assert (card.proposals.count, card.proposals.min_side) == (
+    assert (card.proposals.count, card.proposals.min_side, card.proposals.score) == (
         inference.proposals,
         inference.proposal_min_side,
+        inference.proposal_score,
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from nuhtc.training import checkpoint
 from nuhtc.training.errors import CheckpointError
 from nuhtc.training.initial import initialise
-from nuhtc.training.network import NuHTC
+from nuhtc.training.network import PARTS, NuHTC
 from nuhtc.training.presets import LITE0, SWIN_T
 
 CLASSIFIERS = tuple(
@@ -52,6 +52,29 @@ def test_other_classes_keep_their_fresh_classifiers(tmp_path: Path) -> None:
     assert sorted(fresh) == sorted(CLASSIFIERS)
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, (before if name in fresh else wanted)[name]), name
+
+
+def test_parts_that_are_asked_to_start_afresh(tmp_path: Path) -> None:
+    # The file's mask head is another one, and it has no RPN at all.
+    def change(weights: dict[str, Any]) -> None:
+        weights["mask.more.weight"] = torch.zeros(3)
+        weights["mask.logits.bias"] = torch.tensor(float("nan"))
+        for name in [name for name in weights if name.startswith("rpn.")]:
+            del weights[name]
+
+    path = saved(tmp_path / "model.pt", change)
+    network = built(4, 1)
+    before, wanted = copied(network), built(2, 7).state_dict()
+    assert sorted(initialise(network, path, TINY, ("mask", "rpn"))) == sorted(CLASSIFIERS)
+    for name, tensor in network.state_dict().items():
+        kept = name.startswith(("mask.", "rpn.")) or name in CLASSIFIERS
+        assert torch.equal(tensor, (before if kept else wanted)[name]), name
+    with pytest.raises(CheckpointError, match=r"rpn\.conv\.bias"):
+        initialise(network, path, TINY, ("mask",))
+
+
+def test_every_tensor_belongs_to_a_part() -> None:
+    assert {name.partition(".")[0] for name in built(2, 1).state_dict()} == set(PARTS)
 
 
 @pytest.mark.parametrize("classes", [2, 4])

@@ -113,6 +113,19 @@ def test_weights_bring_their_data_along(
     assert [item.name for item in info.data] == ["CoNSeP", "TNBC"]
 
 
+def test_parts_that_start_afresh_and_parts_that_do_not_learn(consep: Path, tmp_path: Path) -> None:
+    assert main(arguments([consep], tmp_path / "first")) == 0
+    start = tmp_path / "first" / "model.pt"
+    argv = [a for a in arguments([consep], tmp_path / "second") if a != "--no-imagenet"]
+    argv += ["--init-from", str(start), "--fresh", "mask", "--freeze", "backbone", "stages", "rpn"]
+    assert main(argv) == 0
+    before = checkpoint.read(start)[1]["state_dict"]
+    after = checkpoint.read(tmp_path / "second" / "last.pt")[1]["state_dict"]
+    same = {name.partition(".")[0] for name in after if torch.equal(after[name], before[name])}
+    other = {name.partition(".")[0] for name in after if not torch.equal(after[name], before[name])}
+    assert (same, other) == ({"backbone", "stages", "rpn"}, {"pyramid", "semantic", "mask"})
+
+
 def test_epochs_are_rounds_through_the_data(
     consep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -217,6 +230,9 @@ def test_a_second_process_is_refused_until_the_first_is_killed(
         ["--preset", "giant"],
         ["--device", "abacus"],
         ["--unknown"],
+        ["--fresh", "mask"],
+        ["--freeze", "neck"],
+        ["--freeze", "mask"],  # beside --no-imagenet
     ],
 )
 def test_wrong_usage(wrong: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from reference.toy_bundle import toy_bundle, toy_tile
 
-from nuhtc.runtime.bundle import Bundle, Card, DetectionSettings
+from nuhtc.runtime.bundle import Bundle, Card, DetectionSettings, ProposalSettings
 from nuhtc.runtime.candidates import trace_tile
 from nuhtc.runtime.detections import Detections
-from nuhtc.runtime.engines.cascade import card_for_tile, select_detections, with_score
+from nuhtc.runtime.engines.cascade import card_for_tile, propose, select_detections, with_score
 from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.errors import BundleError, EngineError
 from nuhtc.runtime.grid import Grid
@@ -64,6 +64,15 @@ def test_small_regions_are_no_proposals(toy: Bundle) -> None:
         toy_tile([(4, 4, 6, 20, 90), (10, 4, 13, 7, 80), (20, 4, 30, 6, 70)])[None]
     )
     assert found.boxes.tolist() == [[11, 4, 14, 7]]
+
+
+def test_a_proposal_below_the_least_score_is_none() -> None:
+    settings = ProposalSettings(9, 0.0, 0.7, 0, score=0.5)
+    boxes = np.array([[[0, 0, 8, 8], [10, 0, 18, 8], [0, 10, 8, 18]]], np.float32)
+    scores = np.array([[0.5, np.nextafter(np.float32(0.5), 0), 1.0]], np.float32)
+    given = (boxes, scores, np.zeros(3, np.int64), np.full((1, 8, 8), -9, np.float32))
+    assert propose(settings, *given)[0].tolist() == [[0, 10, 8, 18], [0, 0, 8, 8]]
+    assert len(propose(replace(settings, score=0.0), *given)[0]) == 3
 
 
 def test_of_two_proposals_for_one_place_the_better_one_stays(toy: Bundle) -> None:
