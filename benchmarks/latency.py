@@ -95,7 +95,7 @@ def draw(report: Report, path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("ms")
     axes.set_title(f"{report.preset}: one tile with {nuclei} nuclei, {most} threads")
-    axes.legend(ncols=len(STAGES), fontsize="small")
+    figure.legend(ncols=len(STAGES), fontsize="small", loc="outside lower center")
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
