@@ -60,6 +60,7 @@ def export_lite0(folder: Path) -> Exported:
         network = LITE0.build(len(INFO.classes)).eval()
     load_imagenet(network.backbone)
     with torch.no_grad():
+        network.rpn.objectness.bias += 4.0  # type: ignore[operator]
         for stage in network.stages:
             stage.classifier.bias[-2] += 3.0  # type: ignore[operator, union-attr, index]
     checkpoint.save(folder / "model.pt", INFO, network.state_dict())
