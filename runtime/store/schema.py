@@ -50,15 +50,11 @@ def encode(candidates: Candidates, grid: Grid) -> pa.Buffer:
         When an outline does not alternate between steps along x and along y, or leaves its tile.
     """
     first = candidates.offsets[:-1]
-    steps = np.diff(candidates.coords, axis=0, prepend=candidates.coords[:1])
-    place = np.arange(len(steps)) - np.repeat(first, np.diff(candidates.offsets))
-    along_x = (place & 1).astype(np.bool_)
-    across = np.where(along_x, steps[:, 1], steps[:, 0])
-    across[first] = 0
+    along, turns = _steps(candidates.coords, first)
     start = candidates.coords[first] - _origins(candidates.tile, grid)
-    if across.any() or (len(start) and not 0 <= start.min() <= start.max() <= grid.tile):
+    inside = not len(start) or 0 <= start.min() <= start.max() <= grid.tile
+    if not (turns and inside) or (first & 1).any():
         raise ValueError("an outline is not along pixel edges inside its tile")
-    along = np.where(along_x, steps[:, 0], steps[:, 1])
     inner = np.ones(len(along), np.bool_)
     inner[first] = False
     offsets = candidates.offsets - np.arange(len(candidates.offsets))
@@ -76,7 +72,7 @@ def encode(candidates: Candidates, grid: Grid) -> pa.Buffer:
             ),
             pa.ListArray.from_arrays(
                 pa.array(offsets.astype(np.int32)),
-                pa.array(along[inner].astype(np.int16)),
+                pa.array(along[inner]),
                 type=columns.field(5).type,
             ),
         ],
@@ -127,24 +123,56 @@ def decode(data: bytes | pa.Buffer, grid: Grid, classes: int) -> Candidates:
     )
 
 
+def _steps(
+    coords: NDArray[np.int32], first: NDArray[np.int64]
+) -> tuple[NDArray[np.int16], bool]:
+    """Return each point's step from the one before, and whether x and y take turns.
+
+    A ring that turns at every point has an even number of them, so that in the points of all
+    rings, one ring after the other, every odd step is along x and every even one along y.
+    """
+    if len(coords) & 1:
+        return np.zeros(len(coords), np.int16), False
+    pairs = coords.reshape(-1, 2, 2)
+    along = np.zeros((len(pairs), 2), np.int16)
+    np.subtract(pairs[:, 1, 0], pairs[:, 0, 0], out=along[:, 1], casting="unsafe")
+    np.subtract(pairs[1:, 0, 1], pairs[:-1, 1, 1], out=along[1:, 0], casting="unsafe")
+    kept_x = pairs[1:, 0, 0] == pairs[:-1, 1, 0]
+    # Between rings nothing is kept, nor need it be.
+    kept_x[first[1:] // 2 - 1] = True
+    turns = bool(kept_x.all() and (pairs[:, 1, 1] == pairs[:, 0, 1]).all())
+    return along.reshape(-1), turns
+
+
 def _walk(
     start: NDArray[np.int32], steps: NDArray[np.int16], offsets: NDArray[np.int64]
 ) -> NDArray[np.int32]:
-    """Return the points (M, 2) that alternate steps lead to from each ring's first point."""
+    """Return the points (M, 2) that alternate steps lead to from each ring's first point.
+
+    Raises
+    ------
+    StoreError
+        When a ring has an odd number of points.
+    """
     first = offsets[:-1]
-    count = int(offsets[-1])
-    inner = np.ones(count, np.bool_)
+    if (offsets & 1).any():
+        raise StoreError("has an outline that does not turn at every point")
+    inner = np.ones(int(offsets[-1]), np.bool_)
     inner[first] = False
-    along = np.zeros(count, np.int32)
+    along = np.zeros(len(inner), np.int16)
     along[inner] = steps
-    lengths = np.diff(offsets)
-    place = np.arange(count) - np.repeat(first, lengths)
-    coords = np.empty((count, 2), np.int32)
-    for axis, mine in enumerate((along * (place & 1), along * (~place & 1))):
-        total = np.cumsum(mine, dtype=np.int64)
-        # A ring's first entry adds nothing, so the total there is what came before the ring.
-        coords[:, axis] = total + np.repeat(start[:, axis] - total[first], lengths)
-    return coords
+    pairs = along.reshape(-1, 2)
+    coords = np.empty((len(pairs), 2, 2), np.int32)
+    lengths = np.diff(offsets) // 2
+    for axis, moves in enumerate((pairs[:, 1], pairs[:, 0])):
+        total = np.cumsum(moves, dtype=np.int32)
+        # A ring's place in the running total is what the rings before it left there.
+        before = total[first // 2] - moves[first // 2]
+        place = total + np.repeat(start[:, axis] - before, lengths)
+        coords[:, 1, axis] = place
+        # Along x the first of two points stands where the pair before ended, along y both agree.
+        coords[:, 0, axis] = place - moves if axis == 0 else place
+    return coords.reshape(-1, 2)
 
 
 def _origins(tile: NDArray[np.int32], grid: Grid) -> NDArray[np.int32]:
