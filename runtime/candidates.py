@@ -1,6 +1,5 @@
 """What tiles answered, as outlines in model pixels, before each nucleus is counted once."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +9,11 @@ from nuhtc.native.outlines import trace_masks
 from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.errors import EngineError
 from nuhtc.runtime.grid import Grid
-from nuhtc.runtime.ragged import check_rings, join_rings, take_rings
+from nuhtc.runtime.ragged import RingTable
 
 
 @dataclass(frozen=True)
-class Candidates:
+class Candidates(RingTable):
     """Outlines found by one tile or by many, each with the tile that found it.
 
     Positions are *model pixels*: the pixel grid at the model's um/px with the slide's top left
@@ -42,8 +41,6 @@ class Candidates:
         bool (N,): the outline touches an edge of its tile that is not an edge of the slide.
     """
 
-    coords: NDArray[np.int32]
-    offsets: NDArray[np.int64]
     area: NDArray[np.int64]
     centroid: NDArray[np.float64]
     bbox: NDArray[np.int32]
@@ -52,15 +49,6 @@ class Candidates:
     probabilities: NDArray[np.float32]
     tile: NDArray[np.int32]
     cut: NDArray[np.bool_]
-
-    def __post_init__(self) -> None:
-        check_rings(self.coords, self.offsets)
-        for name in ("area", "centroid", "bbox", "label", "score", "probabilities", "tile", "cut"):
-            if len(getattr(self, name)) != len(self):
-                raise ValueError(f"{name} has {len(getattr(self, name))} entries, not {len(self)}")
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
 
     @classmethod
     def empty(cls, classes: int) -> "Candidates":
@@ -76,41 +64,6 @@ class Candidates:
             probabilities=np.zeros((0, classes), np.float32),
             tile=np.zeros(0, np.int32),
             cut=np.zeros(0, np.bool_),
-        )
-
-    @classmethod
-    def concatenate(cls, parts: Sequence["Candidates"]) -> "Candidates":
-        """Return the candidates of one or more parts, one after the other."""
-        if len(parts) == 1:
-            return parts[0]
-        coords, offsets = join_rings([(part.coords, part.offsets) for part in parts])
-        return cls(
-            coords=coords,
-            offsets=offsets,
-            area=np.concatenate([part.area for part in parts]),
-            centroid=np.concatenate([part.centroid for part in parts]),
-            bbox=np.concatenate([part.bbox for part in parts]),
-            label=np.concatenate([part.label for part in parts]),
-            score=np.concatenate([part.score for part in parts]),
-            probabilities=np.concatenate([part.probabilities for part in parts]),
-            tile=np.concatenate([part.tile for part in parts]),
-            cut=np.concatenate([part.cut for part in parts]),
-        )
-
-    def take(self, index: NDArray[np.int64]) -> "Candidates":
-        """Return the candidates that `index` names, in its order."""
-        coords, offsets = take_rings(self.coords, self.offsets, index)
-        return Candidates(
-            coords=coords,
-            offsets=offsets,
-            area=self.area[index],
-            centroid=self.centroid[index],
-            bbox=self.bbox[index],
-            label=self.label[index],
-            score=self.score[index],
-            probabilities=self.probabilities[index],
-            tile=self.tile[index],
-            cut=self.cut[index],
         )
 
 

@@ -5,7 +5,6 @@ hundredths of a level-0 pixel: exact on the 0.01 px grid that QuPath reduces eve
 and whole pixels when the slide has the model's own resolution.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.candidates import Candidates
 from nuhtc.runtime.errors import PipelineError
-from nuhtc.runtime.ragged import check_rings, join_rings, ring_areas, take_rings
+from nuhtc.runtime.ragged import RingTable, ring_areas
 
 UNITS_PER_PX = 100
 """Coordinates are hundredths of a level-0 pixel."""
@@ -23,7 +22,7 @@ MIN_SCALE = 0.01
 
 
 @dataclass(frozen=True)
-class Nuclei:
+class Nuclei(RingTable):
     """Every nucleus of a slide once, in the order of the tiles that saw it.
 
     Parameters
@@ -49,8 +48,6 @@ class Nuclei:
         bool (N,): the outline ends at the edge of what tiles saw of the nucleus.
     """
 
-    coords: NDArray[np.int32]
-    offsets: NDArray[np.int64]
     label: NDArray[np.uint8]
     score: NDArray[np.float32]
     probabilities: NDArray[np.float32]
@@ -59,18 +56,6 @@ class Nuclei:
     centroid: NDArray[np.float32]
     tile: NDArray[np.int32]
     cut: NDArray[np.bool_]
-
-    def __post_init__(self) -> None:
-        check_rings(self.coords, self.offsets)
-        for name in (
-            *("label", "score", "probabilities", "bbox"),
-            *("area_px", "centroid", "tile", "cut"),
-        ):
-            if len(getattr(self, name)) != len(self):
-                raise ValueError(f"{name} has {len(getattr(self, name))} entries, not {len(self)}")
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
 
     @classmethod
     def empty(cls, classes: int) -> "Nuclei":
@@ -86,41 +71,6 @@ class Nuclei:
             centroid=np.zeros((0, 2), np.float32),
             tile=np.zeros(0, np.int32),
             cut=np.zeros(0, np.bool_),
-        )
-
-    @classmethod
-    def concatenate(cls, parts: Sequence["Nuclei"]) -> "Nuclei":
-        """Return the nuclei of one or more parts, one after the other."""
-        if len(parts) == 1:
-            return parts[0]
-        coords, offsets = join_rings([(part.coords, part.offsets) for part in parts])
-        return cls(
-            coords=coords,
-            offsets=offsets,
-            label=np.concatenate([part.label for part in parts]),
-            score=np.concatenate([part.score for part in parts]),
-            probabilities=np.concatenate([part.probabilities for part in parts]),
-            bbox=np.concatenate([part.bbox for part in parts]),
-            area_px=np.concatenate([part.area_px for part in parts]),
-            centroid=np.concatenate([part.centroid for part in parts]),
-            tile=np.concatenate([part.tile for part in parts]),
-            cut=np.concatenate([part.cut for part in parts]),
-        )
-
-    def take(self, index: NDArray[np.int64]) -> "Nuclei":
-        """Return the nuclei that `index` names, in its order."""
-        coords, offsets = take_rings(self.coords, self.offsets, index)
-        return Nuclei(
-            coords=coords,
-            offsets=offsets,
-            label=self.label[index],
-            score=self.score[index],
-            probabilities=self.probabilities[index],
-            bbox=self.bbox[index],
-            area_px=self.area_px[index],
-            centroid=self.centroid[index],
-            tile=self.tile[index],
-            cut=self.cut[index],
         )
 
 

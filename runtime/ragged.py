@@ -5,9 +5,59 @@ Its first point is not repeated at its end. A ring without points is an empty ou
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class RingTable:
+    """Rings with a row of further columns for each; what `Candidates` and `Nuclei` have in common.
+
+    Parameters
+    ----------
+    coords, offsets
+        int32 (M, 2) and int64 (N + 1): the rings.
+
+    Raises
+    ------
+    ValueError
+        When a column has not one entry per ring.
+    """
+
+    coords: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        check_rings(self.coords, self.offsets)
+        for name, column in self._columns().items():
+            if len(column) != len(self):
+                raise ValueError(f"{name} has {len(column)} entries, not {len(self)}")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        names = [field.name for field in fields(self)][2:]
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """Return the rows of one or more parts, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        coords, offsets = join_rings([(part.coords, part.offsets) for part in parts])
+        columns = [part._columns() for part in parts]
+        joined = {name: np.concatenate([one[name] for one in columns]) for name in columns[0]}
+        return cls(coords, offsets, **joined)
+
+    def take(self, index: NDArray[np.int64]) -> Self:
+        """Return the rows that `index` names, in its order."""
+        coords, offsets = take_rings(self.coords, self.offsets, index)
+        taken = {name: column[index] for name, column in self._columns().items()}
+        return type(self)(coords, offsets, **taken)
 
 
 def check_rings(coords: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:

@@ -50,7 +50,7 @@ def open_coco(target: Target) -> Iterator[Output]:
     OutputError
         When a file cannot be written, or an image is too large for run-length encoding.
     """
-    folder = target.folder / (target.stem + SUFFIX)
+    folder = target.path(SUFFIX)
     if len(target.tile_boxes) and np.prod(target.tile_boxes[:, 2:], axis=1).max() >= _MOST_PIXELS:
         raise OutputError(
             f"{folder}: not written: COCO masks hold fewer than 2**32 pixels, and this slide has "

@@ -43,7 +43,7 @@ def write_tile_images(target: Target, slide: Slide) -> int:
     OutputError
         When a picture cannot be written.
     """
-    folder = target.folder / (target.stem + SUFFIX)
+    folder = target.path(SUFFIX)
     try:
         (folder / "images").mkdir(parents=True, exist_ok=True)
     except OSError as refused:

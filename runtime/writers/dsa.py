@@ -48,7 +48,7 @@ def open_dsa(target: Target, *, most_bytes: int = MOST_BYTES) -> Iterator[Output
     OutputError
         When a file cannot be written.
     """
-    folder = target.folder / (target.stem + SUFFIX)
+    folder = target.path(SUFFIX)
     with Files() as files:
         files.enter_context(made_folder(folder, files))
         documents = [

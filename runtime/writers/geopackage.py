@@ -64,7 +64,7 @@ def open_geopackage(target: Target) -> Iterator[Output]:
     OutputError
         When the file cannot be written.
     """
-    final = target.folder / (target.stem + SUFFIX)
+    final = target.path(SUFFIX)
     with Files() as files:
         partial = files.partial(final)
         partial.unlink(missing_ok=True)

@@ -47,7 +47,7 @@ def open_geoparquet(target: Target) -> Iterator[Output]:
     OutputError
         When the file cannot be written.
     """
-    final = target.folder / (target.stem + SUFFIX)
+    final = target.path(SUFFIX)
     with Files() as files:
         columns = _schema(target)
         with pq.ParquetWriter(

@@ -96,7 +96,7 @@ class _Collection:
     def _begin(self) -> GzipFile:
         number = "" if self._most is None else f".{len(self._files.names) + 1}"
         suffix = CENTROIDS if self._centroids else SUFFIX
-        final = self._target.folder / f"{self._target.stem}{number}{suffix}"
+        final = self._target.path(number + suffix)
         file = self._files.enter_context(GzipFile(self._files.partial(final)))
         file.write(b'{"type":"FeatureCollection","features":[')
         self._count = 0

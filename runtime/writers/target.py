@@ -43,6 +43,10 @@ class Target:
     tile_boxes: NDArray[np.int64]
     run: Mapping[str, object]
 
+    def path(self, suffix: str) -> Path:
+        """Return where the output with this suffix belongs."""
+        return self.folder / (self.stem + suffix)
+
 
 Write = Callable[[Nuclei], None]
 """Adds some nuclei, in the order of the tiles; raises OutputError when they cannot be written."""
