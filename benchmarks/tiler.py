@@ -138,7 +138,7 @@ def mosaic(path: Path, side: int, folder: Path) -> Path:
         for index in (row * stride + column for row in range(down) for column in range(across)):
             file.filehandle.seek(page.dataoffsets[index])
             packed[index] = file.filehandle.read(page.databytecounts[index])
-        tables = page.tags[JPEG_TABLES]
+        tables = page.tags.get(JPEG_TABLES)
         tifffile.imwrite(
             made,
             (
@@ -153,7 +153,7 @@ def mosaic(path: Path, side: int, folder: Path) -> Path:
             compression="jpeg",
             # Without this, tifffile would call every JPEG YCbCr.
             compressionargs={"outcolorspace": "ycbcr" if page.photometric == YCBCR else "rgb"},
-            extratags=[(JPEG_TABLES, 7, tables.count, tables.value, True)],
+            extratags=tables and [(JPEG_TABLES, 7, tables.count, tables.value, True)],
             metadata=None,
         )
     return made

@@ -36,6 +36,7 @@ def write_bundle(
     out: Path,
     wanted: Wanted,
     *,
+    tune: Callable[[Bundle], Card] = lambda bundle: bundle.card,
     prove: Callable[[Bundle], Mapping[str, bytes] | None] = lambda bundle: {},
 ) -> Bundle | None:
     """Export a network and describe it.
@@ -51,6 +52,8 @@ def write_bundle(
         anything else is refused.
     wanted
         The precisions it holds.
+    tune
+        Looks at the finished graphs and gives the card that they get.
     prove
         Looks at the finished bundle before it is put in place: None refuses it, else files to
         put beside the graphs, by name.
@@ -74,6 +77,8 @@ def write_bundle(
     try:
         graphs = write_graphs(network, preset, work, wanted)
         card = make_card(preset, info, graphs, work)
+        (work / "card.json").write_bytes(card.to_json())
+        card = tune(load_bundle(work))
         (work / "card.json").write_bytes(card.to_json())
         proof = prove(load_bundle(work))
         if proof is None:
@@ -161,6 +166,8 @@ def make_card(
             nms_per_class=inference.nms_per_class,
             count=inference.max_detections,
             mask_threshold=inference.mask_threshold,
+            object_temperature=inference.object_temperature,
+            class_temperature=inference.class_temperature,
         ),
         licence=RESEARCH if stated else UNKNOWN,
         data=tuple(DataSource(item.name, item.licence, item.source) for item in info.data),

@@ -14,7 +14,8 @@ from nuhtc.export.report import FILES as REPORT_FILES
 from nuhtc.export.tensorrt import build_engines
 from nuhtc.export.tensorrt_options import add_options, options_of
 from nuhtc.export.tiles import calibration_tiles, compared_tiles
-from nuhtc.runtime.bundle import PRECISIONS, Bundle, load_bundle
+from nuhtc.export.tune import tune
+from nuhtc.runtime.bundle import PRECISIONS, Bundle, Card, load_bundle
 from nuhtc.runtime.errors import NuhtcError
 from nuhtc.training.any_checkpoint import open_checkpoint, parse_classes
 from nuhtc.training.data.open import open_set
@@ -103,6 +104,15 @@ def parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="annotated data sets whose held-out pictures PQ and mPQ are measured on",
     )
+    result.add_argument(
+        "--tune",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="annotated data sets whose held-out pictures choose the least score and the scores' "
+        "temperatures, and whose figures the card gets (default: the preset's and the training's)",
+    )
     for field, (option, metavar, meaning) in LIMIT_OPTIONS.items():
         defaults = ", ".join(f"{getattr(limits, field):g}" for limits in DEFAULTS)
         result.add_argument(
@@ -157,7 +167,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         tiles = compared_tiles(arguments.tiles, preset.tile)
         data = [open_set(path) for path in arguments.data]
+        tuned_on = [open_set(path) for path in arguments.tune]
         wanted = _wanted(arguments, preset)
+
+        def tuned(bundle: Bundle) -> Card:
+            return tune(bundle, tuned_on) if tuned_on else bundle.card
 
         def prove(bundle: Bundle) -> Mapping[str, bytes] | None:
             report = prove_parity(network, preset, bundle, tiles, data, changed)
@@ -169,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             contents = report.as_json(), report.as_text().encode()
             return dict(zip(REPORT_FILES, contents, strict=True))
 
-        bundle = write_bundle(network, preset, info, arguments.out, wanted, prove=prove)
+        bundle = write_bundle(network, preset, info, arguments.out, wanted, tune=tuned, prove=prove)
     except (NuhtcError, TrainingError) as error:
         print(f"nuhtc-export: {error}", file=sys.stderr)
         return 1

@@ -8,11 +8,11 @@ from nuhtc.export.parity import compare
 from nuhtc.export.quality import TorchEngine, agree, measure
 from nuhtc.export.report import PrecisionReport, Report
 from nuhtc.export.tiles import Tiles
-from nuhtc.runtime.bundle import Bundle
+from nuhtc.runtime.bundle import Bundle, Card
 from nuhtc.runtime.engines.open import open_engine
 from nuhtc.training.data.images import AnnotatedSet
 from nuhtc.training.network import NuHTC
-from nuhtc.training.presets import Preset
+from nuhtc.training.presets import InferenceSettings, Preset
 
 
 def prove_parity(
@@ -45,7 +45,8 @@ def prove_parity(
     EngineError
         ONNX Runtime cannot run a graph.
     """
-    torch_engine = TorchEngine(network, preset.inference)
+    settings = settings_of(bundle.card, preset)
+    torch_engine = TorchEngine(network, settings)
     expected = [torch_engine.run(tile[None])[0] for tile in tiles.rgb]
     reference = {one.name: measure(bundle, torch_engine, one) for one in data}
     reports = {}
@@ -55,9 +56,20 @@ def prove_parity(
         found = [engine.run(tile[None])[0] for tile in tiles.rgb]
         reports[precision] = PrecisionReport(
             limits,
-            tuple(compare(network, bundle, preset.inference, tiles.rgb, limits, precision)),
-            agree(expected, found, preset.tile, preset.inference.mask_threshold),
+            tuple(compare(network, bundle, settings, tiles.rgb, limits, precision)),
+            agree(expected, found, preset.tile, settings.mask_threshold),
             {one.name: measure(bundle, engine, one) for one in data},
             sum(bundle.card.files[n].size for n in {graphs.trunk, graphs.heads, graphs.masks}),
         )
     return Report(len(tiles.rgb), tiles.source, reference, reports)
+
+
+def settings_of(card: Card, preset: Preset) -> InferenceSettings:
+    """The preset's settings with what tuning may have changed in the card."""
+    detection = card.detection
+    return replace(
+        preset.inference,
+        score=detection.score,
+        object_temperature=detection.object_temperature,
+        class_temperature=detection.class_temperature,
+    )

@@ -17,7 +17,7 @@ from nuhtc.training.boxes import iou
 from nuhtc.training.data.images import AnnotatedImage, AnnotatedSet
 from nuhtc.training.data.splits import split
 from nuhtc.training.errors import DataError
-from nuhtc.training.evaluation.evaluate import Task, evaluate
+from nuhtc.training.evaluation.evaluate import Evaluation, Task, evaluate
 from nuhtc.training.evaluation.predict import predict
 from nuhtc.training.evaluation.predict_bundle import BundleModel
 from nuhtc.training.evaluation.prediction import Prediction
@@ -165,9 +165,29 @@ def measure(bundle: Bundle, engine: Engine, dataset: AnnotatedSet) -> Quality:
     DataError
         No picture of the set is held out, or one cannot be read.
     """
+    result = evaluated(bundle, engine, dataset)
+    mpq = summarise_all(result)["pannuke"].get("mpq")
+    pq = float(np.mean([picture.quality.pq for picture in result.pictures]))
+    return Quality(len(result.pictures), pq, None if mpq is None or np.isnan(mpq) else float(mpq))
+
+
+def held_out_of(dataset: AnnotatedSet) -> list[int]:
+    """The numbers of the pictures that no training sees.
+
+    Raises
+    ------
+    DataError
+        There is none.
+    """
     held_out = split(dataset)[1]
     if not held_out:
         raise DataError(f"{dataset.path}: none of its {len(dataset)} pictures is held out")
+    return held_out
+
+
+def evaluated(bundle: Bundle, engine: Engine, dataset: AnnotatedSet) -> Evaluation:
+    """Every measure of an engine on the held-out pictures of a data set; see :func:`measure`."""
+    held_out = held_out_of(dataset)
     model = BundleModel(bundle, engine)
     task = Task(
         source=engine.name,
@@ -183,7 +203,4 @@ def measure(bundle: Bundle, engine: Engine, dataset: AnnotatedSet) -> Quality:
             image = dataset[index]
             yield image, predict(model, image)
 
-    result = evaluate(task, pairs())
-    mpq = summarise_all(result)["pannuke"].get("mpq")
-    pq = float(np.mean([picture.quality.pq for picture in result.pictures]))
-    return Quality(len(held_out), pq, None if mpq is None or np.isnan(mpq) else float(mpq))
+    return evaluate(task, pairs())

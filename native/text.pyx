@@ -141,10 +141,10 @@ def weave(columns):
         lengths += stop - start
     cuts = np.zeros(count + 1, np.int64)
     np.cumsum(lengths, out=cuts[1:])
-    woven = np.empty(cuts[-1], np.uint8)
+    woven = np.empty(cuts[count], np.uint8)
     if not len(woven):
         return woven, cuts
-    places = cuts[:-1].copy()
+    places = cuts[:count].copy()
     cdef unsigned char[::1] out = woven
     cdef long long[::1] at = places
     cdef const unsigned char[::1] data

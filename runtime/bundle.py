@@ -67,6 +67,10 @@ class DetectionSettings:
     """most nuclei of a tile of the card's size; larger tiles hold more, by area"""
     mask_threshold: float
     """least mask probability of a pixel inside"""
+    object_temperature: float = field(default=1.0, metadata={"optional": True})
+    """divides the logit of being a nucleus; see :mod:`nuhtc.runtime.calibration`"""
+    class_temperature: float = field(default=1.0, metadata={"optional": True})
+    """divides the classes' logits"""
 
 
 @dataclass(frozen=True)
@@ -283,6 +287,10 @@ def _check_values(path: Path, card: Card) -> None:
         "detection.score must be 0 to 1": 0 <= card.detection.score <= 1,
         "detection.mask_threshold must be above 0 and at most 1": (
             0 < card.detection.mask_threshold <= 1
+        ),
+        "temperatures must be 0.01 to 100": (
+            0.01 <= card.detection.object_temperature <= 100
+            and 0.01 <= card.detection.class_temperature <= 100
         ),
         "proposals.watershed_split must be 0 to 255": 0 <= card.proposals.watershed_split <= 255,
         "proposals.score must be 0 to 1": 0 <= card.proposals.score <= 1,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nuhtc.native import proposals as kernels
+from nuhtc.runtime.calibration import calibrate
 from nuhtc.training.network import NuHTC, TrunkOutput
 from nuhtc.training.presets import InferenceSettings
 
@@ -140,7 +141,11 @@ def detect(network: NuHTC, tiles: Tensor, settings: InferenceSettings) -> list[T
     regions = regions_of(proposals, tiles.device)
     corners, probabilities = network.heads(output.features, regions)
     all_boxes = corners.float().cpu().numpy()
-    all_probabilities = probabilities.float().cpu().numpy()
+    all_probabilities = calibrate(
+        probabilities.float().cpu().numpy(),
+        settings.object_temperature,
+        settings.class_temperature,
+    )
     chosen, labels = [], []
     start = 0
     for boxes in proposals:

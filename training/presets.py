@@ -34,6 +34,10 @@ class InferenceSettings:
     max_detections: int = 500
     """Best detections of a tile."""
     mask_threshold: float = 0.5
+    object_temperature: float = 1.0
+    """Divides the logit of being a nucleus; see :mod:`nuhtc.runtime.calibration`."""
+    class_temperature: float = 1.0
+    """Divides the classes' logits."""
 
 
 @dataclass(frozen=True)

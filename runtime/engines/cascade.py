@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nuhtc.native.proposals import nms, watershed_boxes
 from nuhtc.runtime.bundle import Card, ProposalSettings
+from nuhtc.runtime.calibration import calibrate
 from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.engines.graphs import Graphs
 from nuhtc.runtime.errors import EngineError
@@ -96,6 +97,10 @@ class CascadeEngine:
                 f"the heads gave {probabilities.shape[1]} classes, card.json names "
                 f"{len(self.card.classes)}; export the model again"
             )
+        detection = self.card.detection
+        probabilities = calibrate(
+            probabilities, detection.object_temperature, detection.class_temperature
+        )
         return _split(boxes, regions), _split(probabilities, regions)
 
     def _masks(

@@ -123,9 +123,7 @@ def decode(data: bytes | pa.Buffer, grid: Grid, classes: int) -> Candidates:
     )
 
 
-def _steps(
-    coords: NDArray[np.int32], first: NDArray[np.int64]
-) -> tuple[NDArray[np.int16], bool]:
+def _steps(coords: NDArray[np.int32], first: NDArray[np.int64]) -> tuple[NDArray[np.int16], bool]:
     """Return each point's step from the one before, and whether x and y take turns.
 
     A ring that turns at every point has an even number of them, so that in the points of all

@@ -1,15 +1,13 @@
 """What a bundle finds against PyTorch: measured through the runtime, with known truth."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from reference.blobs import random_ellipses
 from reference.made_nuclei import made_bundle
 from reference.oracle import OracleEngine
-from reference.oracle import paint as paint_oracle
+from reference.painted_set import PaintedSet
 from reference.tiny import TINY, disc_image
 
 from nuhtc.export.quality import TorchEngine, measure
@@ -17,31 +15,6 @@ from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.errors import DataError
 from nuhtc.training.inference import detect
 from nuhtc.training.info import ClassInfo
-
-
-class PaintedSet:
-    """Pictures that the oracle reads; of a set called consep, those numbered 3 are held out."""
-
-    name = "consep"
-    path = Path("painted")
-    mpp = 0.25
-    classes: Any = None
-    data: Any = None
-
-    def __init__(self, names: list[str]) -> None:
-        self._names = names
-        self.read: list[str] = []
-
-    def names(self) -> list[str]:
-        return self._names
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __getitem__(self, index: int) -> AnnotatedImage:
-        self.read.append(self._names[index])
-        truth = random_ellipses(index, 150, 140, 12, (12.0, 24.0))
-        return AnnotatedImage(self._names[index], paint_oracle(truth), truth, None)
 
 
 def test_all_nuclei_of_held_out_pictures_give_a_pq_of_one(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Predict pictures with a bundle, the way a slide goes: tiles, network, outlines, stitching."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +40,9 @@ class BundleModel:
         card = bundle.card
         self.mpp = card.mpp
         self.classes = tuple(one.name for one in card.classes)
+        self.tile = card.tile if tile is None else tile
         self._settings = RunSettings(
-            tile_px=card.tile if tile is None else tile,
+            tile_px=self.tile,
             overlap_px=OVERLAP_PX,
             min_score=card.detection.score,
             min_area_um2=MIN_AREA_UM2,
@@ -113,10 +115,15 @@ def paint(nuclei: Nuclei, height: int, width: int) -> Prediction:
         inside = np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1
         painted[y0:y1, x0:x1][inside] = i + 1
     instances, numbers = renumber(painted)
-    unused = np.zeros(1, np.int64)
     order = numbers[1:] - 1
     return Prediction(
         instances,
-        np.concatenate([unused, nuclei.label[order].astype(np.int64)]),
-        np.concatenate([unused, nuclei.score[order]]).astype(np.float32),
+        _after_unused(nuclei.label[order].astype(np.int64)),
+        _after_unused(nuclei.score[order]),
+        _after_unused(nuclei.probabilities[order]),
     )
+
+
+def _after_unused(values: NDArray[Any]) -> NDArray[Any]:
+    """Rows after one of zeros, for numbers that begin at 1."""
+    return np.concatenate([np.zeros((1, *values.shape[1:]), values.dtype), values])

@@ -17,6 +17,8 @@ class Prediction:
     the tool knows no classes"""
     scores: NDArray[np.float32] | None = None
     """(nuclei + 1,); entry 0 is unused. None where the tool gives none"""
+    probabilities: NDArray[np.float32] | None = None
+    """(nuclei + 1, classes); row 0 is unused. None where they are not known"""
 
     def __len__(self) -> int:
         """How many nuclei were found."""

@@ -56,6 +56,7 @@ def as_text(evaluation: Evaluation) -> str:
         _line(
             "mean over pictures", {TITLES[name]: summary["instance"][name] for name in QUALITIES}
         ),
+        _line("19 times out of 20", {TITLES[k]: summary["intervals"][k] for k in QUALITIES}),
         _line(
             "PanNuke protocol", {TITLES[key]: value for key, value in summary["pannuke"].items()}
         ),
@@ -131,7 +132,7 @@ def _cell(value: Any) -> Any:
     return "" if math.isnan(value) else f"{value:.6f}"
 
 
-def _line(title: str, figures: dict[str, float]) -> str:
+def _line(title: str, figures: dict[str, Any]) -> str:
     return f"{title:<24}" + "  ".join(f"{name} {_figure(value)}" for name, value in figures.items())
 
 
@@ -151,6 +152,8 @@ def _table(rows: Sequence[Row], drop: Sequence[str]) -> list[str]:
 
 
 def _figure(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "-".join(f"{one:.3f}" for one in value)
     if not isinstance(value, float):
         return str(value)
     return "-" if math.isnan(value) else f"{value:.4f}"

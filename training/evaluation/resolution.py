@@ -60,4 +60,5 @@ def bring_back(found: Prediction, height: int, width: int) -> Prediction:
         instances,
         None if found.types is None else found.types[numbers],
         None if found.scores is None else found.scores[numbers],
+        None if found.probabilities is None else found.probabilities[numbers],
     )

@@ -11,6 +11,7 @@ from nuhtc.training.evaluation.coco_ap import AveragePrecision
 from nuhtc.training.evaluation.evaluate import Evaluation, PictureResult
 from nuhtc.training.evaluation.hovernet import detection_scores
 from nuhtc.training.evaluation.instance import InstanceQuality
+from nuhtc.training.evaluation.intervals import intervals
 from nuhtc.training.evaluation.pannuke import group, mean, mean_over_tissues, picture_mpq
 
 QUALITIES = ("dice", "aji", "aji_plus", "dq", "sq", "pq")
@@ -49,6 +50,7 @@ def summarise_all(evaluation: Evaluation) -> Row:
         row["coco"]["box_class_mean"] = _class_mean(evaluation.coco.class_box)
         row["coco"]["mask_class_mean"] = _class_mean(evaluation.coco.class_mask)
     rows, columns, counts = confusion_matrix(evaluation)
+    row["intervals"] = intervals(pictures, QUALITIES, evaluation.classes)
     row["classes"] = class_rows(evaluation)
     row["tissues"] = tissue_rows(evaluation)
     row["images"] = picture_rows(evaluation)

@@ -1,0 +1,36 @@
+"""Scores that mean what they say: temperatures of being a nucleus, and of its class.
+
+A temperature divides logits (Guo et al., On Calibration of Modern Neural Networks, 2017, section
+4). A card has two, since the heads' answer is a product: of being an object at all, and of each
+class given that it is one.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def calibrate(
+    probabilities: NDArray[np.float32], object_temperature: float, class_temperature: float
+) -> NDArray[np.float32]:
+    """Class probabilities with their logits divided by temperatures.
+
+    Parameters
+    ----------
+    probabilities
+        float32 (R, C), as the heads give them; what a row lacks to 1 is the background's.
+    object_temperature, class_temperature
+        Above 0; 1 changes nothing.
+
+    Returns
+    -------
+    float32 (R, C)
+    """
+    if object_temperature == 1.0 and class_temperature == 1.0:
+        return probabilities
+    # Double precision, and a floor, so that rows of all but 0 or 1 stay finite.
+    each = np.maximum(probabilities.astype(np.float64), 1e-30)
+    objects = np.clip(each.sum(axis=1, keepdims=True), 1e-12, 1 - 1e-12)
+    odds = (objects / (1 - objects)) ** (1 / object_temperature)
+    shares = (each / each.max(axis=1, keepdims=True, initial=1e-30)) ** (1 / class_temperature)
+    shares /= shares.sum(axis=1, keepdims=True)
+    return (shares * (odds / (1 + odds))).astype(np.float32)
