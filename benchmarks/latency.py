@@ -4,9 +4,11 @@
                                  [--engines ...] [--budget S] [--out FILE] [--chart FILE] [--json]
 
 Everything `nuhtc-run bench` takes, and PyTorch. Time does not depend on the weights, so without
-a checkpoint PyTorch runs the bundle's preset with random ones. Nuclei, tiles and stages are those
+a checkpoint PyTorch runs the bundle's preset with random ones; but then it may propose fewer
+regions, and its heads be faster. Nuclei, tiles and stages are those
 of `nuhtc.runtime.bench`; times are medians. `torch.compile` spends a minute or more compiling
-what a run would compile once; that is not in its times, nor in the budget.
+what a run would compile once; that is not in its times, nor in the budget. Ctrl-C ends PyTorch's
+part and reports what was timed.
 """
 
 import sys
@@ -117,9 +119,15 @@ def main(argv: list[str] | None = None) -> Report:
     jobs = cases(given.nuclei, given.batches, given.threads)
     for name in how:
         graphs = TorchGraphs(bundle, given.checkpoint, name)
-        for job in jobs:
-            torch.set_num_threads(job[0])
-            report.timings.append(time_tiles(graphs, bundle.card, "fp32", *job, share / len(jobs)))
+        try:
+            for job in jobs:
+                torch.set_num_threads(job[0])
+                taken = time_tiles(graphs, bundle.card, "fp32", *job, share / len(jobs))
+                report.timings.append(taken)
+        except KeyboardInterrupt:
+            # Compiling may take a quarter of an hour; what was timed so far is worth keeping.
+            report.not_run[graphs.name] = "stopped before all of it was timed"
+            break
     content = {"machine": machine(), "torch": torch.__version__, **report.as_dict()}
     if given.out is not None:
         given.out.parent.mkdir(parents=True, exist_ok=True)

@@ -75,6 +75,9 @@ def _run(arguments: argparse.Namespace) -> int:
     logging.getLogger("nuhtc").info(
         "engine %s, %s: %s", engine.name, engine.precision, engine.reason
     )
+    card = bundle.card
+    sources = "; ".join(f"{one.name}: {one.licence}" for one in card.data)
+    logging.getLogger("nuhtc").info("model %s: %s (%s)", card.name, card.licence, sources)
     codes = [_run_one(file, arguments, engine, bundle, settings) for file in files]
     if arguments.demo and not arguments.json and EXIT_FAILED not in codes:
         say(f"  {files[0]} is the slide: open it in QuPath and drag the .geojson.gz onto it")

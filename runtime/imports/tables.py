@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
@@ -61,19 +62,26 @@ def read_geoparquet(path: Path) -> Source:
     place = {one.name: label for label, one in enumerate(classes)}
 
     def chunks() -> Iterator[Outlines]:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_ROWS):
-                shares = [batch.column(f"probability: {one.name}").to_numpy() for one in classes]
-                yield Outlines(
-                    shapes=np.array(shapely.from_wkb(batch.column("geometry").to_pylist()), object),
-                    label=np.array(
-                        [place[name] for name in batch.column("class").to_pylist()], np.int64
-                    ),
-                    score=batch.column("score").to_numpy().astype(np.float64),
-                    probabilities=np.array(shares, np.float64).T,
-                )
+        for batch in _batches(path):
+            shares = [batch.column(f"probability: {one.name}").to_numpy() for one in classes]
+            yield Outlines(
+                shapes=np.array(shapely.from_wkb(batch.column("geometry").to_pylist()), object),
+                label=np.array(
+                    [place[name] for name in batch.column("class").to_pylist()], np.int64
+                ),
+                score=batch.column("score").to_numpy().astype(np.float64),
+                probabilities=np.array(shares, np.float64).T,
+            )
 
     return Source(classes, slide, (slide.width_px, slide.height_px), chunks)
+
+
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """Rows of a Parquet file, some at a time."""
+    with pq.ParquetFile(path) as file:
+        # One reader over all groups would keep the bytes of those that it has left behind.
+        for group in range(file.num_row_groups):
+            yield from file.iter_batches(_ROWS, row_groups=[group])
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -187,7 +187,9 @@ def test_verbose_says_more_and_leaves_logging_as_it_was(oracle, picture, tmp_pat
     log = logging.getLogger("nuhtc")
     before = (log.level, list(log.handlers))
     assert run(picture(), "--out", tmp_path / "out", "--verbose") == 0
-    assert "tiles hold tissue" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "tiles hold tissue" in said
+    assert "research use only" in said and "MoNuSeg 2018: CC BY-NC-SA 4.0" in said
     assert (log.level, log.handlers) == before
 
 
