@@ -1,4 +1,4 @@
-"""Where a bundle's errors are on held-out pictures: missed, merged, split, badly outlined, misnamed.
+"""Where a bundle's errors are on held-out pictures: missed, merged, split, misnamed.
 
     python benchmarks/errors.py ../shared/data/consep/train ... [--bundle BUNDLE]
                                 [--chart FILE] [--pictures FILE]
@@ -74,7 +74,7 @@ def add(errors: Errors, image: AnnotatedImage, answer: Prediction, names: tuple[
     errors.fates += fate
     errors.invented += invented
     errors.areas_um2 += list(areas[areas > 0] * image.mpp**2)
-    if image.types is None or answer.types is None:
+    if not names or image.types is None or answer.types is None:
         return
     kinds = [names[label] for label in image.types[1:][areas > 0]]
     errors.classes += kinds
