@@ -93,13 +93,16 @@ def read_tiles(folder: Path, side: int, most: int = COMPARED, *, held_out: bool 
     Raises
     ------
     SlideError
-        No picture is large enough and readable.
+        The folder is not there, or no picture is large enough and readable.
     """
     try:
         dataset = open_set(folder)
-    except DataError:
-        files = sorted(folder.glob("*")) if folder.is_dir() else []
-        files = [path for path in files if path.suffix.lower() in ENDINGS]
+    except DataError as error:
+        if not folder.is_dir():
+            raise SlideError(
+                f"{folder}: no such folder; give a folder of pictures, or a data set"
+            ) from error
+        files = [path for path in sorted(folder.glob("*")) if path.suffix.lower() in ENDINGS]
         # Small pictures are passed over, so more are opened than are wanted.
         rgbs = (_open(path) for path in files)
         kind = "pictures"

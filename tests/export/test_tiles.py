@@ -8,6 +8,7 @@ from reference.tiny import disc_image
 
 from nuhtc.export import tiles as module
 from nuhtc.export.tiles import CALIBRATED, calibration_tiles, compared_tiles, example_tiles
+from nuhtc.runtime.errors import SlideError
 from nuhtc.training.data.images import AnnotatedImage
 
 
@@ -31,6 +32,11 @@ class NumberedSet:
 def numbered(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     monkeypatch.setattr(module, "open_set", lambda path: NumberedSet())
     return [Path("consep")]
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SlideError, match="no such folder"):
+        compared_tiles([tmp_path / "nowhere"], 64)
 
 
 def test_ranges_are_never_measured_on_held_out_pictures(numbered: list[Path]) -> None:
