@@ -65,7 +65,15 @@ LITE0 = Preset(
     mpp=0.25,
     tile=256,
     network=NetworkSettings(
-        box_sampling=1, box_semantic_size=7, mask_sampling=1, enlarge8=True, hidden=128
+        box_sampling=1,
+        box_semantic_size=7,
+        mask_sampling=1,
+        enlarge8=True,
+        hidden=128,
+        # Half of the published branches' arithmetic and a quarter of it; see docs/model.md.
+        semantic_convolutions=2,
+        mask_convolutions=3,
+        mask_width=32,
     ),
     inference=InferenceSettings(
         proposals_per_level=500,
@@ -88,7 +96,7 @@ LITE0 = Preset(
         watershed_opening=1,
         watershed_draws=None,
         stage_low_quality=False,
-        stage_samples=128,
+        stage_samples=256,
         class_mean_over_all=False,
         mask_samples=32,
         mask_weight=1.0,

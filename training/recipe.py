@@ -73,7 +73,7 @@ AUGMENTS: dict[str, AugmentSettings | PublishedAugment] = {
 }
 """By their names on the command line: ours for H&E, and the published one."""
 
-LITE0_RECIPE = Recipe(steps=4000)
+LITE0_RECIPE = Recipe(steps=4000, class_aware=True)
 
 PUBLISHED_RECIPE = Recipe(
     epochs=200,
