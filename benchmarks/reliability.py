@@ -5,8 +5,8 @@
 
 The doubtful nuclei of all held-out pictures are found too, down to a score of 0.02. A nucleus is
 right if its outline has an IoU above one half with an annotated one; its class is right if that
-is called the same. Temperatures are fitted as `nuhtc-export --tune` does. So that their gain is
-not measured on what they were fitted on, each picture's nuclei get the temperatures that all the
+is called the same. Temperatures and bias are fitted as `nuhtc-export --tune` does. So that their
+gain is not measured on what they were fitted on, each picture's nuclei get those that all the
 other pictures give. The expected calibration error (Guo et al. 2017, section 2) is the mean
 distance of the bins' points from the diagonal, weighted by nuclei.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.export.tune import FoundNuclei, find_all, fit_temperatures
+from nuhtc.export.tune import Fit, FoundNuclei, find_all, fit
 from nuhtc.runtime.bundle import default_bundle, load_bundle
 from nuhtc.runtime.calibration import calibrate
 from nuhtc.training.data.open import open_set
@@ -49,17 +49,17 @@ def curve(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> Curve:
     return Curve(means[0], means[1], count[some])
 
 
-def object_curve(found: list[FoundNuclei], temperatures: list[tuple[float, float]]) -> Curve:
+def object_curve(found: list[FoundNuclei], fits: list[Fit]) -> Curve:
     """Of being a nucleus."""
-    pairs = zip(found, temperatures, strict=True)
+    pairs = zip(found, fits, strict=True)
     sure = [calibrate(one.probabilities, *t).sum(axis=1, dtype=np.float64) for one, t in pairs]
     return curve(np.concatenate(sure), np.concatenate([one.right for one in found]))
 
 
-def class_curve(found: list[FoundNuclei], temperatures: list[tuple[float, float]]) -> Curve:
+def class_curve(found: list[FoundNuclei], fits: list[Fit]) -> Curve:
     """Of the class, given that it is a nucleus."""
     sure, right = [], []
-    for one, t in zip(found, temperatures, strict=True):
+    for one, t in zip(found, fits, strict=True):
         typed = one.types >= 0
         each = calibrate(one.probabilities[typed], *t).astype(np.float64)
         sure.append(each.max(axis=1, initial=0) / each.sum(axis=1))
@@ -78,7 +78,7 @@ def draw(curves: dict[str, tuple[Curve, Curve]], path: Path) -> None:
     for axes, (title, both) in zip(panels, curves.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--")
         for one, name, colour in zip(
-            both, ("as trained", "with temperature"), ("#c8503c", "#3b6fb6"), strict=True
+            both, ("as trained", "calibrated"), ("#c8503c", "#3b6fb6"), strict=True
         ):
             label = f"{name} (error {one.error:.3f})"
             axes.plot(one.sure, one.right, color=colour, linewidth=1)
@@ -96,7 +96,7 @@ def draw(curves: dict[str, tuple[Curve, Curve]], path: Path) -> None:
 
 
 def main() -> None:
-    """Print temperatures and calibration errors, and draw the curves."""
+    """Print what is fitted and the calibration errors, and draw the curves."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, nargs="+", help="folders of annotated pictures")
     parser.add_argument("--bundle", type=Path, default=default_bundle())
@@ -104,16 +104,16 @@ def main() -> None:
     arguments = parser.parse_args()
     data = [open_set(path) for path in arguments.data]
     found = [one for pictures in find_all(load_bundle(arguments.bundle), data) for one in pictures]
-    print("temperatures: being a nucleus {:g}, class {:g}".format(*fit_temperatures(found)))
-    raw = [(1.0, 1.0)] * len(found)
-    others = [fit_temperatures([*found[:i], *found[i + 1 :]]) for i in range(len(found))]
+    print(", ".join(f"{name} {value:g}" for name, value in fit(found)._asdict().items()))
+    raw = [Fit()] * len(found)
+    others = [fit([*found[:i], *found[i + 1 :]]) for i in range(len(found))]
     curves = {
         "being a nucleus": (object_curve(found, raw), object_curve(found, others)),
         "its class": (class_curve(found, raw), class_curve(found, others)),
     }
     for title, (before, after) in curves.items():
         count = before.count.sum()
-        print(f"{title}: error {before.error:.4f}, with temperature {after.error:.4f}; {count:,}")
+        print(f"{title}: error {before.error:.4f}, calibrated {after.error:.4f}; {count:,}")
     if arguments.chart:
         draw(curves, arguments.chart)
 

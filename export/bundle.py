@@ -167,6 +167,7 @@ def make_card(
             count=inference.max_detections,
             mask_threshold=inference.mask_threshold,
             object_temperature=inference.object_temperature,
+            object_bias=inference.object_bias,
             class_temperature=inference.class_temperature,
         ),
         licence=RESEARCH if stated else UNKNOWN,

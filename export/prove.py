@@ -71,5 +71,6 @@ def settings_of(card: Card, preset: Preset) -> InferenceSettings:
         preset.inference,
         score=detection.score,
         object_temperature=detection.object_temperature,
+        object_bias=detection.object_bias,
         class_temperature=detection.class_temperature,
     )

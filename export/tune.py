@@ -1,11 +1,12 @@
-"""Fit a bundle's temperatures and choose its score threshold on held-out pictures."""
+"""Calibrate a bundle's scores and choose its threshold on held-out pictures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 
 from nuhtc.export.quality import evaluated, held_out_of
 from nuhtc.runtime.bundle import Bundle, Card
@@ -22,9 +23,10 @@ from nuhtc.training.evaluation.summary import summarise_all
 FLOOR = 0.02
 """Nuclei less sure than this are not looked at."""
 
-THRESHOLDS = np.arange(0.05, 0.9, 0.01)
+THRESHOLDS = np.arange(0.05, 0.95, 0.01)
 
-MOST_TEMPERATURE = 10.0
+MOST = 4.0
+"""Of a temperature's logarithm and of the bias."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def find_all(bundle: Bundle, data: Sequence[AnnotatedSet]) -> list[list[FoundNuc
     DataError
         No picture of a set is held out, or one cannot be read.
     """
-    everything = _with(bundle, FLOOR, 1.0, 1.0)
+    everything = _with(bundle, FLOOR, Fit())
     model = BundleModel(everything, open_engine(everything, "cpu"))
     names = [name.casefold() for name in model.classes]
     result = []
@@ -79,10 +81,16 @@ def find_all(bundle: Bundle, data: Sequence[AnnotatedSet]) -> list[list[FoundNuc
     return result
 
 
-def fit_temperatures(found: Sequence[FoundNuclei]) -> tuple[float, float]:
-    """The temperatures of being a nucleus and of classes with the least cross entropy.
+class Fit(NamedTuple):
+    """The arguments of :func:`nuhtc.runtime.calibration.calibrate`."""
 
-    Guo et al., On Calibration of Modern Neural Networks, 2017, section 4.2.
+    object_temperature: float = 1.0
+    object_bias: float = 0.0
+    class_temperature: float = 1.0
+
+
+def fit(found: Sequence[FoundNuclei]) -> Fit:
+    """The temperatures and the bias with the least cross entropy.
 
     Parameters
     ----------
@@ -91,44 +99,48 @@ def fit_temperatures(found: Sequence[FoundNuclei]) -> tuple[float, float]:
 
     Returns
     -------
-    object_temperature, class_temperature
-        1 where there is nothing to fit on.
+    Fit
+        What changes nothing, where there is nothing to fit on.
     """
     probabilities = np.concatenate([one.probabilities for one in found])
     right = np.concatenate([one.right for one in found])
     types = np.concatenate([one.types for one in found])
     typed = types >= 0
 
-    def object_loss(temperature: float) -> float:
-        sure = calibrate(probabilities, temperature, 1.0).sum(axis=1, dtype=np.float64)
-        sure = np.clip(sure, 1e-7, 1 - 1e-7)
-        return float(-np.log(np.where(right, sure, 1 - sure)).mean())
+    def object_loss(log_temperature: float, bias: float) -> float:
+        sure = calibrate(probabilities, float(np.exp(log_temperature)), bias, 1.0)
+        sums = np.clip(sure.sum(axis=1, dtype=np.float64), 1e-7, 1 - 1e-7)
+        return float(-np.log(np.where(right, sums, 1 - sums)).mean())
 
-    def class_loss(temperature: float) -> float:
-        each = calibrate(probabilities[typed], 1.0, temperature).astype(np.float64)
-        share = each[np.arange(len(each)), types[typed]] / each.sum(axis=1)
+    def class_loss(log_temperature: float) -> float:
+        each = calibrate(probabilities[typed], 1.0, 0.0, float(np.exp(log_temperature)))
+        share = each[np.arange(len(each)), types[typed]] / each.sum(axis=1, dtype=np.float64)
         return float(-np.log(np.maximum(share, 1e-7)).mean())
 
-    return (
-        _least(object_loss) if 0 < right.sum() < len(right) else 1.0,
-        _least(class_loss) if typed.any() else 1.0,
-    )
+    temperature, bias, class_temperature = Fit()
+    if 0 < right.sum() < len(right):
+        best = _least(lambda x: object_loss(x[0], x[1]), [0.0, 0.0])
+        temperature, bias = float(np.exp(best[0])), float(best[1])
+    if typed.any():
+        class_temperature = float(np.exp(_least(lambda x: class_loss(x[0]), [0.0])[0]))
+    return Fit(round(temperature, 3), round(bias, 3), round(class_temperature, 3))
 
 
-def _least(loss: Callable[[float], float]) -> float:
-    most = np.log(MOST_TEMPERATURE)
-    best = minimize_scalar(lambda t: loss(float(np.exp(t))), bounds=(-most, most), method="bounded")
-    return round(float(np.exp(best.x)), 3)
+def _least(
+    loss: Callable[[NDArray[np.float64]], float], start: Sequence[float]
+) -> NDArray[np.float64]:
+    """Where a loss is least, within what cards may hold."""
+    bounds = [(-MOST, MOST)] * len(start)
+    result: NDArray[np.float64] = minimize(loss, start, method="Nelder-Mead", bounds=bounds).x
+    return result
 
 
-def choose_threshold(
-    found: Sequence[Sequence[FoundNuclei]], object_t: float, class_t: float
-) -> float:
+def choose_threshold(found: Sequence[Sequence[FoundNuclei]], chosen: Fit) -> float:
     """The least score with the best PQ: the mean over data sets of the mean over pictures."""
     quality = np.zeros(len(THRESHOLDS))
     for pictures in found:
         for one in pictures:
-            scores = calibrate(one.probabilities, object_t, class_t).max(axis=1, initial=0.0)
+            scores = calibrate(one.probabilities, *chosen).max(axis=1, initial=0.0)
             quality += _pq(one.pairs, scores) / len(pictures)
     return round(float(THRESHOLDS[quality.argmax()]), 2)
 
@@ -136,8 +148,9 @@ def choose_threshold(
 def _pq(pairs: Overlaps, scores: NDArray[np.float32]) -> NDArray[np.float64]:
     """PQ of one picture at each of :data:`THRESHOLDS`.
 
-    Whatever is dropped lay below what is kept, in the label map and in suppression, so that the
-    kept ones are as they would have been found at that threshold.
+    Within a tile, whatever is dropped lay below what is kept, so that the kept ones are as they
+    would have been found at that threshold. Between tiles that is nearly so: there a doubtful
+    answer of the tile that owns a nucleus stays before a sure one of its neighbour.
     """
     good = pairs.ious > 0.5
     matched = scores[pairs.found_ids[good] - 1]
@@ -148,10 +161,8 @@ def _pq(pairs: Overlaps, scores: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.divide(shared, either, out=none, where=either > 0)
 
 
-def _with(bundle: Bundle, score: float, object_t: float, class_t: float) -> Bundle:
-    detection = replace(
-        bundle.card.detection, score=score, object_temperature=object_t, class_temperature=class_t
-    )
+def _with(bundle: Bundle, score: float, chosen: Fit) -> Bundle:
+    detection = replace(bundle.card.detection, score=score, **chosen._asdict())
     return replace(bundle, card=replace(bundle.card, detection=detection))
 
 
@@ -173,9 +184,8 @@ def tune(bundle: Bundle, data: Sequence[AnnotatedSet]) -> Card:
     found = find_all(bundle, data)
     if not any(len(one.right) for pictures in found for one in pictures):
         raise DataError("nothing was found in any held-out picture, so there is nothing to tune by")
-    object_t, class_t = fit_temperatures([one for pictures in found for one in pictures])
-    score = choose_threshold(found, object_t, class_t)
-    tuned = _with(bundle, score, object_t, class_t)
+    chosen = fit([one for pictures in found for one in pictures])
+    tuned = _with(bundle, choose_threshold(found, chosen), chosen)
     engine = open_engine(tuned, "cpu")
     figures = {one.name: _figures(evaluated(tuned, engine, one)) for one in data}
     return replace(tuned.card, metrics={**bundle.card.metrics, **figures})

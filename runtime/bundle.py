@@ -69,6 +69,8 @@ class DetectionSettings:
     """least mask probability of a pixel inside"""
     object_temperature: float = field(default=1.0, metadata={"optional": True})
     """divides the logit of being a nucleus; see :mod:`nuhtc.runtime.calibration`"""
+    object_bias: float = field(default=0.0, metadata={"optional": True})
+    """added to that logit afterwards"""
     class_temperature: float = field(default=1.0, metadata={"optional": True})
     """divides the classes' logits"""
 
@@ -292,6 +294,7 @@ def _check_values(path: Path, card: Card) -> None:
             0.01 <= card.detection.object_temperature <= 100
             and 0.01 <= card.detection.class_temperature <= 100
         ),
+        "object_bias must be -20 to 20": -20 <= card.detection.object_bias <= 20,
         "proposals.watershed_split must be 0 to 255": 0 <= card.proposals.watershed_split <= 255,
         "proposals.score must be 0 to 1": 0 <= card.proposals.score <= 1,
         "proposals.watershed_opening must be 0 to 16": 0 <= card.proposals.watershed_opening <= 16,

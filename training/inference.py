@@ -89,6 +89,7 @@ def select(
     boxes: NDArray[np.float32],
     probabilities: NDArray[np.float32],
     settings: InferenceSettings,
+    ranks: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which regions of one tile are nuclei, and of which class, best first.
 
@@ -100,6 +101,8 @@ def select(
         float32 (R, classes).
     settings
         Thresholds; ``nms_per_class`` says whether two classes may claim one nucleus.
+    ranks
+        float32 (R, classes): which of two boxes stays; None takes the probabilities.
 
     Returns
     -------
@@ -112,7 +115,7 @@ def select(
         best = probabilities.argmax(axis=1)
         regions = np.nonzero(probabilities.max(axis=1) > settings.score)[0]
         labels = best[regions]
-    scores = np.ascontiguousarray(probabilities[regions, labels])
+    scores = np.ascontiguousarray((probabilities if ranks is None else ranks)[regions, labels])
     keep = kernels.nms(
         np.ascontiguousarray(boxes[regions]),
         scores,
@@ -141,16 +144,19 @@ def detect(network: NuHTC, tiles: Tensor, settings: InferenceSettings) -> list[T
     regions = regions_of(proposals, tiles.device)
     corners, probabilities = network.heads(output.features, regions)
     all_boxes = corners.float().cpu().numpy()
+    said = probabilities.float().cpu().numpy()
     all_probabilities = calibrate(
-        probabilities.float().cpu().numpy(),
+        said,
         settings.object_temperature,
+        settings.object_bias,
         settings.class_temperature,
     )
     chosen, labels = [], []
     start = 0
     for boxes in proposals:
         stop = start + len(boxes)
-        index, label = select(all_boxes[start:stop], all_probabilities[start:stop], settings)
+        part = slice(start, stop)
+        index, label = select(all_boxes[part], all_probabilities[part], settings, said[part])
         chosen.append(index + start)
         labels.append(label)
         start = stop

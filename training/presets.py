@@ -36,6 +36,8 @@ class InferenceSettings:
     mask_threshold: float = 0.5
     object_temperature: float = 1.0
     """Divides the logit of being a nucleus; see :mod:`nuhtc.runtime.calibration`."""
+    object_bias: float = 0.0
+    """Added to that logit afterwards."""
     class_temperature: float = 1.0
     """Divides the classes' logits."""
 

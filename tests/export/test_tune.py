@@ -12,7 +12,7 @@ from reference.oracle import OracleEngine
 from reference.painted_set import PaintedSet
 
 from nuhtc.export import tune as tune_module
-from nuhtc.export.tune import THRESHOLDS, FoundNuclei, choose_threshold, fit_temperatures, tune
+from nuhtc.export.tune import THRESHOLDS, Fit, FoundNuclei, choose_threshold, fit, tune
 from nuhtc.training.errors import DataError
 from nuhtc.training.evaluation.instance import compare
 from nuhtc.training.evaluation.overlaps import overlaps
@@ -20,26 +20,28 @@ from nuhtc.training.evaluation.overlaps import overlaps
 NOTHING = overlaps(np.zeros((4, 4), np.int32), np.zeros((4, 4), np.int32))
 
 
-@pytest.mark.parametrize(("object_t", "class_t"), [(0.5, 2.0), (1.0, 1.0), (3.0, 0.7)])
-def test_the_temperatures_that_made_the_answers_are_found(object_t: float, class_t: float) -> None:
+@pytest.mark.parametrize("wanted", [Fit(0.5, 1.5, 2.0), Fit(), Fit(3.0, -0.5, 0.7)])
+def test_what_made_the_answers_is_found(wanted: Fit) -> None:
     rng = np.random.default_rng(3)
     count = 20_000
     objects = rng.normal(0, 2, (count, 1))
     logits = rng.normal(0, 2, (count, 3))
-    right = rng.random(count) < 1 / (1 + np.exp(-objects[:, 0] / object_t))
-    shares = np.exp(logits / class_t)
+    right = rng.random(count) < 1 / (
+        1 + np.exp(-objects[:, 0] / wanted.object_temperature - wanted.object_bias)
+    )
+    shares = np.exp(logits / wanted.class_temperature)
     shares /= shares.sum(axis=1, keepdims=True)
     types = (rng.random((count, 1)) > shares.cumsum(axis=1)).sum(axis=1).clip(0, 2)
     said = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True) / (1 + np.exp(-objects))
     found = FoundNuclei(NOTHING, said.astype(np.float32), right, np.where(right, types, -1))
-    assert fit_temperatures([found]) == pytest.approx((object_t, class_t), rel=0.06)
+    assert fit([found]) == pytest.approx(wanted, rel=0.06, abs=0.06)
 
 
 def test_nothing_to_fit_on_changes_nothing() -> None:
     sure = np.full((5, 2), 0.4, np.float32)
     for right in (np.zeros(5, np.bool_), np.ones(5, np.bool_)):
         found = FoundNuclei(NOTHING, sure, right, np.full(5, -1, np.int64))
-        assert fit_temperatures([found]) == (1.0, 1.0)
+        assert fit([found]) == Fit()
 
 
 @given(st.integers(0, 2**32))
@@ -68,7 +70,7 @@ def test_the_threshold_is_the_best_of_all(seed: int) -> None:
         count = len(scores)
         return FoundNuclei(overlaps(truth, found), scores, np.ones(count, bool), np.zeros(count))
 
-    chosen = choose_threshold([[as_found(*one) for one in pictures] for pictures in sets], 1, 1)
+    chosen = choose_threshold([[as_found(*one) for one in pictures] for pictures in sets], Fit())
     best = max(quality(threshold) for threshold in THRESHOLDS)
     assert quality(THRESHOLDS[np.abs(THRESHOLDS - chosen).argmin()]) == pytest.approx(best)
 
@@ -82,7 +84,7 @@ def test_a_card_gets_figures_with_intervals(
     told = card.metrics["consep"]
     assert (told["images"], told["pq"], told["pq low"], told["pq high"]) == (2, 1, 1, 1)
     assert told["f1"] == 1
-    assert (card.detection.object_temperature, card.detection.class_temperature) == (1, 1)
+    assert (card.detection.object_temperature, card.detection.object_bias) == (1, 0)
     assert card.detection.score == 0.05, "of equally good thresholds the least"
 
 
