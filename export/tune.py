@@ -157,8 +157,9 @@ def _pq(pairs: Overlaps, scores: NDArray[np.float32]) -> NDArray[np.float64]:
     kept = scores > THRESHOLDS[:, None]
     shared = ((matched > THRESHOLDS[:, None]) * pairs.ious[good]).sum(axis=1)
     either = (pairs.truth_count + kept.sum(axis=1)) / 2
-    none: NDArray[np.float64] = np.ones(len(THRESHOLDS))
-    return np.divide(shared, either, out=none, where=either > 0)
+    quality: NDArray[np.float64] = np.ones(len(THRESHOLDS))
+    np.divide(shared, either, out=quality, where=either > 0)
+    return quality
 
 
 def _with(bundle: Bundle, score: float, chosen: Fit) -> Bundle:

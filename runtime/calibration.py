@@ -40,4 +40,5 @@ def calibrate(
     odds = (objects / (1 - objects)) ** (1 / object_temperature) * np.exp(object_bias)
     shares = (each / each.max(axis=1, keepdims=True, initial=1e-30)) ** (1 / class_temperature)
     shares /= shares.sum(axis=1, keepdims=True)
-    return (shares * (odds / (1 + odds))).astype(np.float32)
+    calibrated: NDArray[np.float32] = (shares * (odds / (1 + odds))).astype(np.float32)
+    return calibrated

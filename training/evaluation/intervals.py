@@ -66,7 +66,9 @@ def _means(drawn: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.
     weights = drawn[:, known]
     total = weights.sum(axis=1)
     sums = weights @ values[known]
-    return np.divide(sums, total, out=np.full(len(total), np.nan), where=total > 0)
+    means: NDArray[np.float64] = np.full(len(total), np.nan)
+    np.divide(sums, total, out=means, where=total > 0)
+    return means
 
 
 def _middle(values: NDArray[np.float64]) -> Interval:
