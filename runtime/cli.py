@@ -76,8 +76,8 @@ def _run(arguments: argparse.Namespace) -> int:
         "engine %s, %s: %s", engine.name, engine.precision, engine.reason
     )
     card = bundle.card
-    sources = "; ".join(f"{one.name}: {one.licence}" for one in card.data)
-    logging.getLogger("nuhtc").info("model %s: %s (%s)", card.name, card.licence, sources)
+    licences = [card.licence, *(f"{one.name}: {one.licence}" for one in card.data)]
+    logging.getLogger("nuhtc").info("model %s: %s", card.name, "; ".join(licences))
     codes = [_run_one(file, arguments, engine, bundle, settings) for file in files]
     if arguments.demo and not arguments.json and EXIT_FAILED not in codes:
         say(f"  {files[0]} is the slide: open it in QuPath and drag the .geojson.gz onto it")

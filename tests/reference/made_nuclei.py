@@ -10,6 +10,7 @@ from reference.oracle import OracleEngine, paint
 from nuhtc.runtime.bundle import (
     Bundle,
     Card,
+    DataSource,
     DetectionSettings,
     GraphSet,
     NucleusClass,
@@ -81,6 +82,7 @@ def made_card(mpp: float = 0.25, tile: int = 128) -> Card:
             score=0.3, nms=0.5, nms_per_class=False, count=300, mask_threshold=0.5
         ),
         licence="none",
+        data=(DataSource("Made up", "for nothing", "nobody"),),
     )
 
 

@@ -189,7 +189,7 @@ def test_verbose_says_more_and_leaves_logging_as_it_was(oracle, picture, tmp_pat
     assert run(picture(), "--out", tmp_path / "out", "--verbose") == 0
     said = capsys.readouterr().err
     assert "tiles hold tissue" in said
-    assert "research use only" in said and "MoNuSeg 2018: CC BY-NC-SA 4.0" in said
+    assert "model made: none; Made up: for nothing\n" in said, "whoever asks hears the licences"
     assert (log.level, log.handlers) == before
 
 
