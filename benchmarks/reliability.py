@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.export.tune import Fit, FoundNuclei, find_all, fit
+from nuhtc.export.tune import Fit, FoundNuclei, find_all, fit, remember
 from nuhtc.runtime.bundle import default_bundle, load_bundle
 from nuhtc.runtime.calibration import calibrate
 from nuhtc.training.data.open import open_set
@@ -103,7 +103,8 @@ def main() -> None:
     parser.add_argument("--chart", type=Path, help="draw the curves here")
     arguments = parser.parse_args()
     data = [open_set(path) for path in arguments.data]
-    found = [one for pictures in find_all(load_bundle(arguments.bundle), data) for one in pictures]
+    bundle = load_bundle(arguments.bundle)
+    found = find_all(bundle, remember(bundle), data)
     print(", ".join(f"{name} {value:g}" for name, value in fit(found)._asdict().items()))
     raw = [Fit()] * len(found)
     others = [fit([*found[:i], *found[i + 1 :]]) for i in range(len(found))]

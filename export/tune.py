@@ -1,5 +1,6 @@
 """Calibrate a bundle's scores and choose its threshold on held-out pictures."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -11,11 +12,13 @@ from scipy.optimize import minimize
 from nuhtc.export.quality import evaluated, held_out_of
 from nuhtc.runtime.bundle import Bundle, Card
 from nuhtc.runtime.calibration import calibrate
+from nuhtc.runtime.detections import Detections, Engine
 from nuhtc.runtime.engines.open import open_engine
 from nuhtc.training.data.images import AnnotatedSet
 from nuhtc.training.errors import DataError
 from nuhtc.training.evaluation.evaluate import Evaluation
-from nuhtc.training.evaluation.overlaps import Overlaps, overlaps
+from nuhtc.training.evaluation.instance import compare
+from nuhtc.training.evaluation.overlaps import overlaps
 from nuhtc.training.evaluation.predict import predict
 from nuhtc.training.evaluation.predict_bundle import BundleModel
 from nuhtc.training.evaluation.summary import summarise_all
@@ -23,17 +26,25 @@ from nuhtc.training.evaluation.summary import summarise_all
 FLOOR = 0.02
 """Nuclei less sure than this are not looked at."""
 
-THRESHOLDS = np.arange(0.05, 0.95, 0.01)
+COARSE = 0.05
+"""Steps of the scores that are tried first; then those by 0.01 around the best."""
 
 MOST = 4.0
 """Of a temperature's logarithm and of the bias."""
+
+
+class Fit(NamedTuple):
+    """The arguments of :func:`nuhtc.runtime.calibration.calibrate`."""
+
+    object_temperature: float = 1.0
+    object_bias: float = 0.0
+    class_temperature: float = 1.0
 
 
 @dataclass(frozen=True)
 class FoundNuclei:
     """What was found in one picture, sure or not, held against its annotation."""
 
-    pairs: Overlaps
     probabilities: NDArray[np.float32]
     """(nuclei, classes), as the heads gave them"""
     right: NDArray[np.bool_]
@@ -42,13 +53,57 @@ class FoundNuclei:
     """(nuclei,): the model's class that the annotation calls it; -1 where none or wrong"""
 
 
-def find_all(bundle: Bundle, data: Sequence[AnnotatedSet]) -> list[list[FoundNuclei]]:
-    """Find the nuclei of all held-out pictures, the doubtful ones too, data set by data set.
+class Remembered:
+    """An engine that runs each tile once and then answers again, by other scores.
+
+    Parameters
+    ----------
+    engine
+        Opened for a card with a least score of :data:`FLOOR` and no calibration.
+
+    Attributes
+    ----------
+    fit, least
+        How its answers are calibrated, and how sure they must then be.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.name, self.precision, self.reason = engine.name, engine.precision, engine.reason
+        self.fit, self.least = Fit(), FLOOR
+        self._engine = engine
+        self._answers: dict[bytes, Detections] = {}
+
+    def run(self, tiles: NDArray[np.uint8]) -> list[Detections]:
+        """Find the nuclei of tiles, uint8 (B, H, W, 3)."""
+        keys = [hashlib.sha256(tile.tobytes()).digest() for tile in tiles]
+        new = [place for place, key in enumerate(keys) if key not in self._answers]
+        if new:
+            for place, answer in zip(new, self._engine.run(tiles[new]), strict=True):
+                self._answers[keys[place]] = answer
+        return [self._sure(self._answers[key]) for key in keys]
+
+    def _sure(self, answer: Detections) -> Detections:
+        probabilities = calibrate(answer.probabilities, *self.fit)
+        sure = probabilities[np.arange(len(answer)), answer.labels] > self.least
+        return Detections(
+            answer.boxes[sure], probabilities[sure], answer.masks[sure], answer.labels[sure]
+        )
+
+
+def remember(bundle: Bundle) -> Remembered:
+    """Open ONNX Runtime for everything that a bundle finds, the doubtful too."""
+    return Remembered(open_engine(_with(bundle, FLOOR, Fit()), "cpu"))
+
+
+def find_all(bundle: Bundle, engine: Remembered, data: Sequence[AnnotatedSet]) -> list[FoundNuclei]:
+    """Find the nuclei of all held-out pictures, the doubtful ones too.
 
     Parameters
     ----------
     bundle
-        Its card's threshold and temperatures do not count.
+        Its card's threshold and calibration do not count.
+    engine
+        Of :func:`remember`.
     data
         Annotated pictures.
 
@@ -57,14 +112,13 @@ def find_all(bundle: Bundle, data: Sequence[AnnotatedSet]) -> list[list[FoundNuc
     DataError
         No picture of a set is held out, or one cannot be read.
     """
-    everything = _with(bundle, FLOOR, Fit())
-    model = BundleModel(everything, open_engine(everything, "cpu"))
+    engine.fit, engine.least = Fit(), FLOOR
+    model = BundleModel(_with(bundle, FLOOR, Fit()), engine)
     names = [name.casefold() for name in model.classes]
     result = []
     for dataset in data:
         known = [] if dataset.classes is None else [one.name.casefold() for one in dataset.classes]
         to_model = np.array([*(names.index(n) if n in names else -1 for n in known), -1], np.int64)
-        found = []
         for index in held_out_of(dataset):
             image = dataset[index]
             prediction = predict(model, image)
@@ -76,17 +130,8 @@ def find_all(bundle: Bundle, data: Sequence[AnnotatedSet]) -> list[list[FoundNuc
             right = np.zeros(len(prediction) + 1, np.bool_)
             right[pairs.found_ids[good]] = True
             assert prediction.probabilities is not None
-            found.append(FoundNuclei(pairs, prediction.probabilities[1:], right[1:], types[1:]))
-        result.append(found)
+            result.append(FoundNuclei(prediction.probabilities[1:], right[1:], types[1:]))
     return result
-
-
-class Fit(NamedTuple):
-    """The arguments of :func:`nuhtc.runtime.calibration.calibrate`."""
-
-    object_temperature: float = 1.0
-    object_bias: float = 0.0
-    class_temperature: float = 1.0
 
 
 def fit(found: Sequence[FoundNuclei]) -> Fit:
@@ -135,31 +180,41 @@ def _least(
     return result
 
 
-def choose_threshold(found: Sequence[Sequence[FoundNuclei]], chosen: Fit) -> float:
-    """The least score with the best PQ: the mean over data sets of the mean over pictures."""
-    quality = np.zeros(len(THRESHOLDS))
-    for pictures in found:
-        for one in pictures:
-            scores = calibrate(one.probabilities, *chosen).max(axis=1, initial=0.0)
-            quality += _pq(one.pairs, scores) / len(pictures)
-    return round(float(THRESHOLDS[quality.argmax()]), 2)
+def choose_threshold(
+    bundle: Bundle, engine: Remembered, data: Sequence[AnnotatedSet], chosen: Fit
+) -> float:
+    """The least score with the best PQ: the mean over data sets of the mean over pictures.
 
+    Every score that is tried leaves candidates out before tiles are stitched, as a run does.
+    Afterwards would not be the same: a doubtful answer of the tile that owns a nucleus stays
+    before a sure one of its neighbour.
 
-def _pq(pairs: Overlaps, scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    """PQ of one picture at each of :data:`THRESHOLDS`.
-
-    Within a tile, whatever is dropped lay below what is kept, so that the kept ones are as they
-    would have been found at that threshold. Between tiles that is nearly so: there a doubtful
-    answer of the tile that owns a nucleus stays before a sure one of its neighbour.
+    Parameters
+    ----------
+    bundle, engine, data
+        As for :func:`find_all`.
+    chosen
+        How scores are calibrated.
     """
-    good = pairs.ious > 0.5
-    matched = scores[pairs.found_ids[good] - 1]
-    kept = scores > THRESHOLDS[:, None]
-    shared = ((matched > THRESHOLDS[:, None]) * pairs.ious[good]).sum(axis=1)
-    either = (pairs.truth_count + kept.sum(axis=1)) / 2
-    quality: NDArray[np.float64] = np.ones(len(THRESHOLDS))
-    np.divide(shared, either, out=quality, where=either > 0)
-    return quality
+    tried: dict[float, float] = {}
+
+    def quality(score: float) -> float:
+        if score not in tried:
+            engine.fit, engine.least = chosen, score
+            model = BundleModel(_with(bundle, score, chosen), engine)
+            tried[score] = float(np.mean([_mean_pq(model, dataset) for dataset in data]))
+        return tried[score]
+
+    best = max(np.arange(COARSE, 1.0, COARSE).round(2).tolist(), key=quality)
+    around = np.arange(max(best - 0.04, FLOOR), best + 0.041, 0.01).round(2)
+    return float(max(around.tolist(), key=quality))
+
+
+def _mean_pq(model: BundleModel, dataset: AnnotatedSet) -> float:
+    images = (dataset[index] for index in held_out_of(dataset))
+    return float(
+        np.mean([compare(one.instances, predict(model, one).instances).pq for one in images])
+    )
 
 
 def _with(bundle: Bundle, score: float, chosen: Fit) -> Bundle:
@@ -182,13 +237,15 @@ def tune(bundle: Bundle, data: Sequence[AnnotatedSet]) -> Card:
     DataError
         No picture of a set is held out, or one cannot be read.
     """
-    found = find_all(bundle, data)
-    if not any(len(one.right) for pictures in found for one in pictures):
+    engine = remember(bundle)
+    found = find_all(bundle, engine, data)
+    if not any(len(one.right) for one in found):
         raise DataError("nothing was found in any held-out picture, so there is nothing to tune by")
-    chosen = fit([one for pictures in found for one in pictures])
-    tuned = _with(bundle, choose_threshold(found, chosen), chosen)
-    engine = open_engine(tuned, "cpu")
-    figures = {one.name: _figures(evaluated(tuned, engine, one)) for one in data}
+    chosen = fit(found)
+    tuned = _with(bundle, choose_threshold(bundle, engine, data, chosen), chosen)
+    # What is told is measured as it will run, by an engine that opens the tuned card.
+    engine_told = open_engine(tuned, "cpu")
+    figures = {one.name: _figures(evaluated(tuned, engine_told, one)) for one in data}
     return replace(tuned.card, metrics={**bundle.card.metrics, **figures})
 
 
