@@ -19,7 +19,6 @@ from nuhtc.training.imagenet import load_imagenet
 from nuhtc.training.info import CheckpointInfo, DataInfo
 from nuhtc.training.initial import initialise
 from nuhtc.training.loop import PRECISIONS, Run, RunSettings
-from nuhtc.training.memory import keep_freed_memory
 from nuhtc.training.network import PARTS, NuHTC
 from nuhtc.training.presets import PRESETS, Preset
 from nuhtc.training.processes import Processes, own_device, processes
@@ -243,8 +242,6 @@ def start_network(preset: Preset, classes: int, arguments: argparse.Namespace) -
 
 def _train(arguments: argparse.Namespace, device: torch.device, group: Processes) -> None:
     torch.manual_seed(arguments.seed)
-    if device.type == "cpu":
-        keep_freed_memory()
     preset = PRESETS[arguments.preset]
     chosen = select(arguments.data, arguments.untyped_data, arguments.validation)
     network = start_network(preset, len(chosen.classes), arguments)
