@@ -24,6 +24,7 @@ from nuhtc.runtime.errors import BundleError, OutputError
 from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import Preset
+from nuhtc.training.resize import tile_multiple
 
 RESEARCH = "research use only, following from the licences of the training data"
 UNKNOWN = "unknown, since the training data is not stated; ask whoever trained it"
@@ -149,7 +150,7 @@ def make_card(
         mpp=preset.mpp,
         input_scale=network.input_scale,
         tile=preset.tile,
-        multiple=32,
+        multiple=tile_multiple(network.input_scale),
         mean=network.mean,
         std=network.std,
         precisions=dict(graphs),

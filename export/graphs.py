@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from nuhtc.training.hybrid import Features
 from nuhtc.training.network import NuHTC
+from nuhtc.training.resize import tile_multiple
 
 OPSET = 20
 
@@ -102,7 +103,7 @@ def _with_tile(regions: Tensor, region_tile: Tensor) -> Tensor:
 def export_graphs(network: NuHTC, folder: Path, *, per_level: int, tile: int) -> None:
     """Write ``trunk.onnx``, ``heads.onnx`` and ``masks.onnx``.
 
-    Batch, tile size (multiples of 32) and number of regions are dynamic.
+    Batch, tile size (multiples of :func:`tile_multiple`) and number of regions are dynamic.
 
     Parameters
     ----------
@@ -122,22 +123,21 @@ def export_graphs(network: NuHTC, folder: Path, *, per_level: int, tile: int) ->
     batch = torch.export.Dim("batch", min=1, max=4096)
     rows = torch.export.Dim("rows", min=1, max=256)
     columns = torch.export.Dim("columns", min=1, max=256)
+    scale = network.settings.input_scale
+    side = tile_multiple(scale)
     _export(
         trunk,
         (tiles,),
         folder / "trunk.onnx",
         ["tiles"],
         TRUNK_OUTPUTS,
-        ({0: batch, 1: 32 * rows, 2: 32 * columns},),
+        ({0: batch, 1: side * rows, 2: side * columns},),
     )
     regions = torch.tensor([[8.0, 8.0, 40.0, 40.0], [30.0, 20.0, 70.0, 50.0], [0, 0, 20, 20]])
     region_tile = torch.tensor([0, 1, 1])
     count = torch.export.Dim("regions", min=0, max=1 << 20)
-    scale = network.settings.input_scale
-    fine4, fine8 = (
-        {0: batch, 2: (32 * scale // stride) * rows, 3: (32 * scale // stride) * columns}
-        for stride in (4, 8)
-    )
+    cells = [round(side * scale) // stride for stride in (4, 8)]
+    fine4, fine8 = ({0: batch, 2: count * rows, 3: count * columns} for count in cells)
     # How many cells a summary has follows from fine4, but the exporter has no words for it.
     summary16 = {0: batch, 1: torch.export.Dim("cells16", min=4, max=1 << 20)}
     summary32 = {0: batch, 1: torch.export.Dim("cells32", min=1, max=1 << 20)}

@@ -116,7 +116,7 @@ class Card:
     classes: tuple[NucleusClass, ...]
     mpp: float
     """um per pixel of the tiles"""
-    input_scale: int
+    input_scale: float
     """the graphs enlarge tiles by this; their boxes are in enlarged pixels"""
     tile: int
     """side of a tile in pixels, as trained"""

@@ -23,7 +23,7 @@ from nuhtc.training.cascade import STAGE_STDS, BoxHead, class_scores
 from nuhtc.training.fpn import FeaturePyramid
 from nuhtc.training.hybrid import Features, HybridFeatures, similarity_summary
 from nuhtc.training.mask import MaskHead
-from nuhtc.training.resize import double
+from nuhtc.training.resize import enlarge
 from nuhtc.training.rpn import AnchorSettings, RegionProposalHead
 from nuhtc.training.semantic import SemanticBranch
 
@@ -44,8 +44,8 @@ class Backbone(Protocol):
 class NetworkSettings:
     """What differs between presets besides the backbone."""
 
-    input_scale: int = 1
-    """Tiles are enlarged by this before the backbone: 1 or 2."""
+    input_scale: float = 1.0
+    """Tiles are enlarged by this before the backbone, such as 1.25 or 2."""
     mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
     """Subtracted from RGB, 0 to 255."""
     std: tuple[float, float, float] = (128.0, 128.0, 128.0)
@@ -119,9 +119,7 @@ class NuHTC(nn.Module):
 
     def prepare(self, tiles: Tensor) -> Tensor:
         """Enlarged and normalised pictures, float (B, 3, H, W), of uint8 tiles (B, h, w, 3)."""
-        x = tiles.permute(0, 3, 1, 2).to(self.mean.dtype)
-        if self.settings.input_scale == 2:
-            x = double(x)
+        x = enlarge(tiles.permute(0, 3, 1, 2).to(self.mean.dtype), self.settings.input_scale)
         return (x - self.mean) / self.std
 
     def trunk(self, pictures: Tensor) -> TrunkOutput:

@@ -113,7 +113,7 @@ SWIN_T = Preset(
     mpp=0.25,
     tile=256,
     network=NetworkSettings(
-        input_scale=2, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)
+        input_scale=2.0, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)
     ),
     inference=InferenceSettings(),
     objective=ObjectiveSettings(),

@@ -1,8 +1,41 @@
 """Enlarging pictures before the backbone."""
 
+from fractions import Fraction
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+LARGEST_STRIDE = 32
+"""Of the backbone: sides of what it is given are multiples of this."""
+
+
+def tile_multiple(scale: float) -> int:
+    """Of which a tile's side is a multiple, so that it is whole cells once enlarged."""
+    return LARGEST_STRIDE * Fraction(scale).denominator
+
+
+def enlarge(x: Tensor, scale: float) -> Tensor:
+    """Enlarge pictures, bilinearly.
+
+    Parameters
+    ----------
+    x
+        float (B, C, H, W), whole numbers 0 to 255.
+    scale
+        1 changes nothing, 2 is :func:`double`.
+
+    Returns
+    -------
+    Tensor
+        float (B, C, scale H, scale W).
+    """
+    if scale == 1:
+        return x
+    if scale == 2:
+        return double(x)
+    # By the factor, not the size: it is the same for every tile, so the graph stays dynamic.
+    return functional.interpolate(x, scale_factor=scale, mode="bilinear")
 
 
 def double(x: Tensor) -> Tensor:

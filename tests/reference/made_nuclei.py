@@ -71,7 +71,7 @@ def made_card(mpp: float = 0.25, tile: int = 128) -> Card:
         preset="lite0",
         classes=CLASSES,
         mpp=mpp,
-        input_scale=1,
+        input_scale=1.0,
         tile=tile,
         multiple=32,
         mean=(0.0, 0.0, 0.0),

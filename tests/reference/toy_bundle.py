@@ -164,7 +164,7 @@ def _masks(path: Path) -> None:
     _save(path, nodes, REGION_INPUTS, [("masks", FLOAT, ["r", 28, 28])], constants)
 
 
-def toy_bundle(folder: Path, *, input_scale: int = 1, classes: int = 2) -> Bundle:
+def toy_bundle(folder: Path, *, input_scale: float = 1, classes: int = 2) -> Bundle:
     """Write the toy graphs with their card, and load them."""
     folder.mkdir(parents=True)
     _trunk(folder / "trunk.onnx")

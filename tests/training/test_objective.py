@@ -143,9 +143,9 @@ def test_right_answers_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert losses["object_1"] > 0, "nothing was left out"
 
 
-@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("scale", [1, 1.5, 2])
 def test_each_mask_is_asked_for_at_its_own_nucleus(
-    monkeypatch: pytest.MonkeyPatch, scale: int
+    monkeypatch: pytest.MonkeyPatch, scale: float
 ) -> None:
     asked: list[tuple[Tensor, Tensor, Tensor]] = []
 

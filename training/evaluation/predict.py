@@ -14,6 +14,7 @@ from nuhtc.training.evaluation.prediction import Prediction
 from nuhtc.training.evaluation.resolution import find_at
 from nuhtc.training.evaluation.validation import segment
 from nuhtc.training.info import ClassInfo
+from nuhtc.training.resize import tile_multiple
 
 
 class Model(Protocol):
@@ -43,7 +44,7 @@ class Checkpoint:
     Raises
     ------
     CheckpointError
-        The file cannot be used.
+        The file cannot be used, or not with this tile.
     """
 
     def __init__(
@@ -57,6 +58,9 @@ class Checkpoint:
         self._network = network.to(device)
         self._settings = preset.inference
         self._tile = preset.tile if tile is None else tile
+        multiple = tile_multiple(preset.network.input_scale)
+        if self._tile % multiple:
+            raise CheckpointError(f"--tile {tile}: {path} needs a multiple of {multiple} pixels")
         self.mpp = preset.mpp
         self.classes = tuple(one.name for one in info.classes)
 

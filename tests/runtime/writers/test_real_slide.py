@@ -77,7 +77,8 @@ def test_gdal_reads_the_same_outlines_from_three_formats(out: Path, count: int) 
         assert np.array_equal(table.bounds, tables[0].bounds)
         assert np.array_equal(table.area, tables[0].area)
     # Around some nucleus: a corner of all of them may well be empty.
-    box = tuple(tables[0].bounds.iloc[count // 2].to_numpy() + [-250, -250, 250, 250])
+    around = np.array([-250, -250, 250, 250])
+    box = tuple(tables[0].bounds.iloc[count // 2].to_numpy() + around)
     inside = [
         geopandas.read_file(made(out, ".gpkg"), layer="nuclei", bbox=box),
         geopandas.read_parquet(made(out, ".parquet"), bbox=box),
