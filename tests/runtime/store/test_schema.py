@@ -1,5 +1,7 @@
 """What is put into a part comes out of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -47,6 +49,15 @@ def test_a_slanted_outline_is_refused() -> None:
     candidates.coords[1] += 1
     with pytest.raises(ValueError, match="pixel edges"):
         encode(candidates, Grid(512, 512, 512, 0))
+
+
+def test_an_outline_with_an_odd_number_of_points_is_refused() -> None:
+    candidates = made_candidates()
+    odd = candidates.offsets[1] - 1
+    offsets = np.concatenate([[0], candidates.offsets[1:] - 1])
+    coords = np.delete(candidates.coords, odd, axis=0)
+    with pytest.raises(ValueError, match="pixel edges"):
+        encode(replace(candidates, coords=coords, offsets=offsets), Grid(512, 512, 512, 0))
 
 
 def test_an_outline_outside_its_tile_is_refused() -> None:

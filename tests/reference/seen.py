@@ -1,0 +1,62 @@
+"""Known nuclei as tiles see them, and what stitching them gave, in forms that can be compared."""
+
+import numpy as np
+from numpy.typing import NDArray
+from reference.blobs import fill_ring
+from reference.oracle import OracleEngine, class_probabilities, oracle_slide
+
+from nuhtc.runtime.candidates import Candidates, trace_tile
+from nuhtc.runtime.grid import Grid
+from nuhtc.runtime.stitch import drop_doubled, stitch
+
+
+def grid_over(labels: NDArray[np.int32], tile: int, overlap: int) -> Grid:
+    return Grid(labels.shape[1], labels.shape[0], tile, overlap)
+
+
+def see(labels: NDArray[np.int32], grid: Grid, engine: OracleEngine) -> list[Candidates]:
+    """Return what each tile of the grid answers."""
+    slide = oracle_slide(labels)
+    parts = []
+    for row, col in list(grid.keys()):
+        tile = slide.read(*grid.origin(row, col), 0, grid.tile, grid.tile)
+        parts.append(drop_doubled(trace_tile(engine.run(tile[None])[0], grid, row, col)))
+    return parts
+
+
+def everywhere(grid: Grid) -> NDArray[np.bool_]:
+    return np.ones((grid.rows, grid.cols), np.bool_)
+
+
+def stitched(
+    labels: NDArray[np.int32], grid: Grid, engine: OracleEngine | None = None
+) -> Candidates:
+    parts = see(labels, grid, engine or OracleEngine())
+    return stitch(Candidates.concatenate(parts), grid, everywhere(grid))
+
+
+def found_labels(found: Candidates, labels: NDArray[np.int32]) -> list[int]:
+    """Return which nucleus each outline is of, checking that it is exactly that nucleus."""
+    numbers = []
+    for index in range(len(found)):
+        ring = found.coords[found.offsets[index] : found.offsets[index + 1]]
+        inside = fill_ring(ring, *labels.shape)
+        (number,) = np.unique(labels[inside])
+        assert np.array_equal(inside, labels == number)
+        assert found.area[index] == inside.sum()
+        assert found.score[index] == class_probabilities(np.array([number])).max()
+        numbers.append(int(number))
+    return numbers
+
+
+def as_set(found: Candidates, shift: tuple[int, int] = (0, 0)) -> set[tuple[object, ...]]:
+    """Return the outlines with label and score, moved back by a shift, in no order."""
+    return {
+        (
+            (found.coords[low:high] - shift).tobytes(),
+            int(found.label[index]),
+            float(found.score[index]),
+            bool(found.cut[index]),
+        )
+        for index, (low, high) in enumerate(zip(found.offsets[:-1], found.offsets[1:], strict=True))
+    }
