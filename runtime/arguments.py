@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ENGINES: Final = ("auto", "cpu", "cuda", "openvino", "tensorrt", "tensorrt-rtx")
 PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16", "int8")
 OVERLAPS: Final = ("keep", "divide")
+FLIPS: Final = (1, 2, 4)
 DEMO: Final = "demo"
 BENCH: Final = "bench"
 DEMO_FOLDER: Final = Path("nuhtc-demo")
@@ -92,6 +93,7 @@ def settings_for(arguments: argparse.Namespace, card: "Card") -> "RunSettings":
         overlaps=arguments.overlaps,
         batch=arguments.batch,
         threads=arguments.threads,
+        flips=arguments.flips,
     )
 
 
@@ -220,6 +222,14 @@ def _parser() -> argparse.ArgumentParser:
         default=PRECISIONS[0],
         help="what the network computes in; auto takes the bundle's fp16 on a GPU, else fp32 "
         "(default: %(default)s)",
+    )
+    add(
+        "--flips",
+        type=int,
+        choices=FLIPS,
+        default=FLIPS[0],
+        help="look at each tile so often, mirrored, and take the mean: a little more accurate, "
+        "and so many times slower (default: %(default)s)",
     )
     add("--threads", type=whole(1), metavar="N", help="CPU threads (default: all cores)")
     add("--batch", type=whole(1), default=1, metavar="N", help="tiles at a time (default: 1)")

@@ -68,10 +68,12 @@ def _run(arguments: argparse.Namespace) -> int:
         files = [_make_demo(arguments.out)]
 
     from nuhtc.runtime.engines.cascade import with_score
+    from nuhtc.runtime.engines.flips import flipped
     from nuhtc.runtime.engines.open import open_engine
 
     bundle = dataclasses.replace(bundle, card=with_score(bundle.card, settings.min_score))
-    engine = open_engine(bundle, arguments.engine, arguments.precision, arguments.threads)
+    opened = open_engine(bundle, arguments.engine, arguments.precision, arguments.threads)
+    engine = flipped(opened, settings.flips)
     logging.getLogger("nuhtc").info(
         "engine %s, %s: %s", engine.name, engine.precision, engine.reason
     )

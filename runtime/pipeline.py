@@ -54,6 +54,8 @@ class RunSettings:
         Tiles given to the network at a time.
     threads
         Threads that read tiles.
+    flips
+        How many mirror images of a tile the engine looks at, the tile itself included.
     """
 
     tile_px: int
@@ -63,6 +65,7 @@ class RunSettings:
     overlaps: str = "keep"
     batch: int = 1
     threads: int = 1
+    flips: int = 1
 
 
 def segment_slide(
@@ -208,7 +211,11 @@ def plan_run(
         classes=tuple(card.classes),
         grid=grid,
         scale=scale,
-        settings={"score": settings.min_score, "batch": settings.batch},
+        settings={
+            "score": settings.min_score,
+            "batch": settings.batch,
+            "flips": settings.flips,
+        },
         tiles=np.array([row * grid.cols + col for row, col in keys], np.int64),
         tissue_mm2=tissue.area_mm2,
         versions=versions(),

@@ -23,6 +23,9 @@ VERSION: Final = 1
 PART_TILES: Final = 128
 """Tiles per part: what a kill can lose, a few seconds of work."""
 
+_BEFORE: Final = {"flips": 1}
+"""What was done before there was a choice."""
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -75,6 +78,10 @@ class Manifest:
         """Return the tiles of one part, int64."""
         return self.tiles[part * PART_TILES : (part + 1) * PART_TILES]
 
+    def setting(self, name: str) -> float | None:
+        """Return one of the settings, also of a store older than the setting."""
+        return self.settings.get(name, _BEFORE.get(name))
+
     def differences(self, other: "Manifest") -> list[str]:
         """Say what keeps a run described by `other` from continuing this one."""
         pairs = {
@@ -86,7 +93,7 @@ class Manifest:
             "tile": (self.grid.tile, other.grid.tile),
             "overlap": (self.grid.overlap, other.grid.overlap),
             **{
-                name: (self.settings.get(name), other.settings.get(name))
+                name: (self.setting(name), other.setting(name))
                 for name in sorted({*self.settings, *other.settings})
             },
         }

@@ -99,7 +99,11 @@ def box_and_mask(
     rows, cols = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
     y0, y1, x0, x1 = rows[0], rows[-1] + 1, cols[0], cols[-1] + 1
     if x1 - x0 <= SIDE <= width and y1 - y0 <= SIDE <= height:
-        x0, y0 = min(x0, width - SIDE), min(y0, height - SIDE)
+        # Around the middle, so that a mirrored tile gives nearly the mirrored box.
+        x0, y0 = (
+            int(np.clip((low + high - SIDE) // 2, 0, side - SIDE))
+            for low, high, side in ((x0, x1, width), (y0, y1, height))
+        )
         x1, y1 = x0 + SIDE, y0 + SIDE
         mask = visible[y0:y1, x0:x1].astype(np.float32)
     else:

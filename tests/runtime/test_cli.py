@@ -70,6 +70,7 @@ def test_options_reach_the_run(oracle, picture, tmp_path) -> None:
         "overlaps": "divide",
         "batch": 2,
         "threads": 1,
+        "flips": 1,
     }
 
 

@@ -81,6 +81,13 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--json", action="store_true", help="print JSON instead of tables")
     result.add_argument("--tile", type=int, metavar="PX", help="side of a tile (default: model's)")
+    result.add_argument(
+        "--flips",
+        type=int,
+        choices=(1, 2, 4),
+        default=1,
+        help="of a bundle: look at each tile so often, mirrored, and take the mean (default: 1)",
+    )
     result.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
     result.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="of a checkpoint"
@@ -154,6 +161,7 @@ def _evaluate(arguments: argparse.Namespace) -> Iterator[Evaluation]:
             tile=arguments.tile,
             threads=arguments.threads,
             classes=arguments.classes,
+            flips=arguments.flips,
         )
     for dataset in sets:
         indices = _pictures(dataset, arguments.split)

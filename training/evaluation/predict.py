@@ -76,6 +76,7 @@ def open_model(
     tile: int | None = None,
     threads: int = 0,
     classes: tuple[ClassInfo, ...] | None = None,
+    flips: int = 1,
 ) -> Model:
     """Open a bundle or a checkpoint.
 
@@ -92,6 +93,8 @@ def open_model(
         CPU threads; 0 takes every core.
     classes
         Of a checkpoint: names instead of the file's.
+    flips
+        Of a bundle: how many mirror images of a tile are looked at, the tile itself included.
 
     Raises
     ------
@@ -102,9 +105,11 @@ def open_model(
         # ONNX Runtime and the slide readers are loaded for bundles only.
         from nuhtc.training.evaluation.predict_bundle import open_bundle_model
 
-        return open_bundle_model(path, tile, threads)
+        return open_bundle_model(path, tile, threads, flips)
     if not path.exists():
         raise CheckpointError(f"{path}: no such bundle or checkpoint; give a model.pt or a bundle")
+    if flips > 1:
+        raise CheckpointError(f"--flips {flips}: {path} is no bundle; make one with nuhtc-export")
     if threads:
         torch.set_num_threads(threads)
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())

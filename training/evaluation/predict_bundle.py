@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle import Bundle, load_bundle
 from nuhtc.runtime.detections import Engine
+from nuhtc.runtime.engines.flips import flipped
 from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.errors import NuhtcError
 from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
@@ -65,7 +66,9 @@ class BundleModel:
         return paint(nuclei, *rgb.shape[:2])
 
 
-def open_bundle_model(path: Path, tile: int | None = None, threads: int = 0) -> BundleModel:
+def open_bundle_model(
+    path: Path, tile: int | None = None, threads: int = 0, flips: int = 1
+) -> BundleModel:
     """Open a bundle with the engine that is fastest here.
 
     Parameters
@@ -76,6 +79,8 @@ def open_bundle_model(path: Path, tile: int | None = None, threads: int = 0) -> 
         Side of a tile in pixels; None takes the model's.
     threads
         CPU threads; 0 takes every core.
+    flips
+        How many mirror images of a tile are looked at, the tile itself included.
 
     Raises
     ------
@@ -84,7 +89,8 @@ def open_bundle_model(path: Path, tile: int | None = None, threads: int = 0) -> 
     """
     try:
         bundle = load_bundle(path)
-        return BundleModel(bundle, open_engine(bundle, threads=threads), tile)
+        engine = flipped(open_engine(bundle, threads=threads), flips)
+        return BundleModel(bundle, engine, tile)
     except NuhtcError as error:
         raise TrainingError(str(error)) from error
 

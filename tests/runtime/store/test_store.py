@@ -96,6 +96,7 @@ def test_a_part_without_its_line_is_not_trusted(tmp_path: Path) -> None:
         ({"overlap_px": 16}, "overlap 32, not 16"),
         ({"min_score": 0.7}, "score 0.0, not 0.7"),
         ({"batch": 2}, "batch 4, not 2"),
+        ({"flips": 2}, "flips 1, not 2"),
     ],
 )
 def test_another_run_is_refused_and_named(

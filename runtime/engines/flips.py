@@ -1,0 +1,191 @@
+"""A tile asked about more than once, mirrored, and the mean of what was said.
+
+A network does not say quite the same of a tile and of its mirror image. What both say is surer
+than either, and their mean outline is nearer the truth (test-time augmentation).
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuhtc.native.proposals import nms
+from nuhtc.runtime.bundle import Card
+from nuhtc.runtime.detections import Detections, Engine
+from nuhtc.runtime.engines.cascade import CascadeEngine, card_for_tile, with_score
+
+FLIPS: Final = {
+    1: ((False, False),),
+    2: ((False, False), (True, False)),
+    4: ((False, False), (True, False), (False, True), (True, True)),
+}
+"""By how often a tile is asked about: whether it is mirrored along x, and along y."""
+
+SAME_IOU: Final = 0.5
+"""Boxes of two views with a larger IoU are of one nucleus."""
+
+
+class FlippedEngine:
+    """An engine that asks another about mirror images of each tile too.
+
+    Parameters
+    ----------
+    engine
+        The other: it should give less sure nuclei too than the card's score asks for.
+    card
+        What the means must satisfy.
+    flips
+        A key of FLIPS: how often each tile is run.
+    """
+
+    def __init__(self, engine: Engine, card: Card, flips: int) -> None:
+        self.name, self.precision, self.reason = engine.name, engine.precision, engine.reason
+        self._engine, self._card, self._flips = engine, card, flips
+
+    def run(self, tiles: NDArray[np.uint8]) -> list[Detections]:
+        """Find the nuclei of tiles, uint8 (B, H, W, 3), sides multiples of the card's.
+
+        Raises
+        ------
+        EngineError
+            As the other engine does.
+        """
+        views = []
+        for along_x, along_y in FLIPS[self._flips]:
+            seen = tiles[:, :: -1 if along_y else 1, :: -1 if along_x else 1]
+            answers = self._engine.run(np.ascontiguousarray(seen))
+            size = tiles.shape[2], tiles.shape[1]
+            views.append([mirrored(one, *size, along_x, along_y) for one in answers])
+        card = card_for_tile(self._card, *tiles.shape[2:0:-1])
+        return [fuse(said, card) for said in zip(*views, strict=True)]
+
+
+def flipped(engine: CascadeEngine, flips: int) -> Engine:
+    """The engine, or one that asks it about mirror images too.
+
+    Parameters
+    ----------
+    engine
+        Any.
+    flips
+        A key of FLIPS.
+    """
+    if flips == 1:
+        return engine
+    card = engine.card
+    # A view may be less sure than the mean must be: what the others say decides.
+    doubtful = CascadeEngine(
+        with_score(card, card.detection.score / 2), engine.graphs, engine.precision, engine.reason
+    )
+    return FlippedEngine(doubtful, card, flips)
+
+
+def mirrored(
+    found: Detections, width: int, height: int, along_x: bool, along_y: bool
+) -> Detections:
+    """What was found in the mirror image of a tile of this size, where it lies in the tile."""
+    boxes = found.boxes.copy()
+    if along_x:
+        boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
+    if along_y:
+        boxes[:, [1, 3]] = height - boxes[:, [3, 1]]
+    masks = found.masks[:, :: -1 if along_y else 1, :: -1 if along_x else 1]
+    return Detections(boxes, found.probabilities, masks, found.labels)
+
+
+class _Said(NamedTuple):
+    """All that the views said."""
+
+    boxes: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    masks: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    view: NDArray[np.int64]
+
+
+def fuse(views: Sequence[Detections], card: Card) -> Detections:
+    """The mean of what several views of one tile say.
+
+    Parameters
+    ----------
+    views
+        In the tile's own pixels. In each a nucleus was found once.
+    card
+        Thresholds.
+
+    Returns
+    -------
+    Detections
+        Each nucleus once, the best first. Its probabilities are means over all views, where one
+        that did not find it says 0; its box and mask are means over those that found it, weighted
+        by how sure they were.
+    """
+    said = _Said(
+        np.concatenate([one.boxes for one in views]),
+        np.concatenate([one.probabilities for one in views]),
+        np.concatenate([one.masks for one in views]),
+        np.concatenate([one.labels for one in views]),
+        np.repeat(np.arange(len(views)), [len(one) for one in views]),
+    )
+    groups = _groups(said, by_label=card.detection.nms_per_class)
+    boxes = np.zeros((len(groups), 4), np.float32)
+    masks = np.zeros((len(groups), *said.masks.shape[1:]), np.float32)
+    probabilities = np.zeros((len(groups), said.probabilities.shape[1]), np.float32)
+    labels = np.zeros(len(groups), np.int64)
+    for row, group in enumerate(groups):
+        of_each = said.probabilities[group]
+        weights = of_each.sum(axis=1) / of_each.sum()
+        boxes[row] = weights @ said.boxes[group]
+        masks[row] = np.tensordot(weights, said.masks[group], 1)
+        probabilities[row] = of_each.sum(axis=0) / len(views)
+        labels[row] = said.labels[group[0]]
+    if not card.detection.nms_per_class:
+        labels = probabilities.argmax(axis=1)
+    scores = probabilities[np.arange(len(groups)), labels]
+    sure = np.flatnonzero(scores > card.detection.score)
+    settings = card.detection
+    # Means of boxes that were apart in every view may yet be of one nucleus.
+    keep = nms(
+        boxes[sure],
+        scores[sure],
+        settings.nms,
+        labels[sure] if settings.nms_per_class else None,
+        settings.count,
+    )
+    kept = sure[keep]
+    return Detections(boxes[kept], probabilities[kept], masks[kept], labels[kept])
+
+
+def _groups(said: _Said, *, by_label: bool) -> list[NDArray[np.int64]]:
+    """Put together what different views say of one nucleus, the surest first.
+
+    Each is joined by what overlaps it most in every other view, and nothing is used twice.
+    """
+    ious = _ious(said.boxes)
+    if by_label:
+        ious *= said.labels[:, None] == said.labels
+    free = np.ones(len(said.boxes), np.bool_)
+    sure = said.probabilities[np.arange(len(said.labels)), said.labels]
+    groups = []
+    for first in np.argsort(-sure, kind="stable"):
+        if not free[first]:
+            continue
+        near = np.flatnonzero(free & (ious[first] > SAME_IOU) & (said.view != said.view[first]))
+        group = [first]
+        for view in np.unique(said.view[near]):
+            there = near[said.view[near] == view]
+            group.append(there[ious[first, there].argmax()])
+        free[group] = False
+        groups.append(np.array(group, np.int64))
+    return groups
+
+
+def _ious(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of all pairs of boxes (N, 4), as (N, N)."""
+    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    ious: NDArray[np.float32] = shared / np.maximum(areas[:, None] + areas - shared, 1e-9)
+    return ious
