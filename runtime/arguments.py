@@ -228,7 +228,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         choices=FLIPS,
         default=FLIPS[0],
-        help="look at each tile so often, mirrored, and take the mean: a little more accurate, "
+        help="look at each tile so often, turned or mirrored, and take the mean: more accurate, "
         "and so many times slower (default: %(default)s)",
     )
     add("--threads", type=whole(1), metavar="N", help="CPU threads (default: all cores)")

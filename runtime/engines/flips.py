@@ -17,10 +17,13 @@ from nuhtc.runtime.engines.cascade import CascadeEngine, card_for_tile, with_sco
 
 FLIPS: Final = {
     1: ((False, False),),
-    2: ((False, False), (True, False)),
+    2: ((False, False), (True, True)),
     4: ((False, False), (True, False), (False, True), (True, True)),
 }
-"""By how often a tile is asked about: whether it is mirrored along x, and along y."""
+"""By how often a tile is asked about: whether it is mirrored along x, and along y.
+
+Of two, half a turn says more than one mirror image: docs/model.md.
+"""
 
 SAME_IOU: Final = 0.5
 """Boxes of two views with a larger IoU are of one nucleus."""

@@ -86,7 +86,8 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         choices=(1, 2, 4),
         default=1,
-        help="of a bundle: look at each tile so often, mirrored, and take the mean (default: 1)",
+        help="of a bundle: look at each tile so often, turned or mirrored, and take the mean "
+        "(default: 1)",
     )
     result.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
     result.add_argument(
