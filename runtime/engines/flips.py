@@ -5,6 +5,7 @@ than either, and their mean outline is nearer the truth (test-time augmentation)
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -160,35 +161,32 @@ def fuse(views: Sequence[Detections], card: Card) -> Detections:
     return Detections(boxes[kept], probabilities[kept], masks[kept], labels[kept])
 
 
-def _groups(said: _Said, *, by_label: bool) -> list[NDArray[np.int64]]:
+def _groups(said: _Said, *, by_label: bool) -> list[list[int]]:
     """Put together what different views say of one nucleus, the surest first.
 
     Each is joined by what overlaps it most in every other view, and nothing is used twice.
     """
-    ious = _ious(said.boxes)
-    if by_label:
-        ious *= said.labels[:, None] == said.labels
-    free = np.ones(len(said.boxes), np.bool_)
+    starts = np.searchsorted(said.view, np.arange(said.view.max(initial=-1) + 2)).tolist()
     sure = said.probabilities[np.arange(len(said.labels)), said.labels]
+    free = np.ones(len(sure), np.bool_)
+    x0, y0, x1, y1 = said.boxes.T
+    areas = (x1 - x0) * (y1 - y0)
     groups = []
-    for first in np.argsort(-sure, kind="stable"):
+    for first in np.argsort(-sure, kind="stable").tolist():
         if not free[first]:
             continue
-        near = np.flatnonzero(free & (ious[first] > SAME_IOU) & (said.view != said.view[first]))
+        shared = np.clip(np.minimum(x1, x1[first]) - np.maximum(x0, x0[first]), 0, None)
+        shared *= np.clip(np.minimum(y1, y1[first]) - np.maximum(y0, y0[first]), 0, None)
+        ious = shared / np.maximum(areas + areas[first] - shared, 1e-9)
+        ious[~free] = 0
+        ious[said.view == said.view[first]] = 0
+        if by_label:
+            ious[said.labels != said.labels[first]] = 0
         group = [first]
-        for view in np.unique(said.view[near]):
-            there = near[said.view[near] == view]
-            group.append(there[ious[first, there].argmax()])
+        for low, high in pairwise(starts):
+            best = low + int(ious[low:high].argmax()) if low < high else first
+            if ious[best] > SAME_IOU:
+                group.append(best)
         free[group] = False
-        groups.append(np.array(group, np.int64))
+        groups.append(group)
     return groups
-
-
-def _ious(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of all pairs of boxes (N, 4), as (N, N)."""
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    ious: NDArray[np.float32] = shared / np.maximum(areas[:, None] + areas - shared, 1e-9)
-    return ious
