@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(0)
     preset = PRESETS[options.preset]
     network = preset.build(5).eval()
-    side = (64 if options.tiny else preset.tile) * network.settings.input_scale
+    side = round((128 if options.tiny else preset.tile) * network.settings.input_scale)
     regions = 20 if options.tiny else options.regions
     inputs = made_inputs(network, side, regions)
     tables = tuple(similarity_summary(x) for x in inputs[2:4])

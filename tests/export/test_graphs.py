@@ -91,7 +91,7 @@ def close(found: NDArray[Any], expected: NDArray[Any], share: float = 1e-3) -> N
 
 @pytest.mark.parametrize(
     ("batch", "height", "width"),
-    [(1, 256, 256), (3, 256, 256), (2, 320, 256), (1, 256, 512), (1, 64, 96), (2, 32, 32)],
+    [(1, 256, 256), (3, 256, 256), (2, 384, 256), (1, 256, 512), (1, 128, 384), (2, 128, 128)],
 )
 def test_a_trunk_for_any_size_and_batch(
     exported: Exported, batch: int, height: int, width: int
@@ -108,7 +108,7 @@ def test_a_trunk_for_any_size_and_batch(
     assert found["boxes"].shape == expected["boxes"].shape
     assert np.array_equal(found["levels"], expected["levels"])
     assert np.abs(found["scores"] - expected["scores"]).max() < 1e-3
-    limits = np.array([width, height, width, height])
+    limits = np.array([width, height, width, height]) * preset.network.input_scale
     assert (found["boxes"] >= 0).all() and (found["boxes"] <= limits).all()
 
 
@@ -153,14 +153,15 @@ def test_heads_and_masks_of_any_regions(exported: Exported, count: int) -> None:
 
 
 def test_regions_of_a_tile_that_is_not_square(exported: Exported) -> None:
-    tiles = tiles_of(3, 320, 256)
-    rows = [[2.0, 200, 280, 250, 318], [0, 3, 3, 30, 30], [2, 120, 300, 160, 320]]
+    tiles = tiles_of(3, 384, 256)
+    rows = [[2.0, 200, 430, 250, 478], [0, 3, 3, 30, 30], [2, 120, 450, 160, 480]]
     inputs, given = region_inputs(exported, tiles, rows)
     with torch.no_grad():
         boxes, _ = HeadsGraph(exported.network)(*given)
     found = run(exported.float32, "heads.onnx", inputs)
     assert np.abs(found["boxes"] - boxes.numpy()).max() < 1e-2
-    assert found["boxes"][:, 3].max() > 256, "the tile's own height is the limit"
+    width = 256 * exported.preset.network.input_scale
+    assert found["boxes"][:, 3].max() > width, "the tile's own height is the limit"
 
 
 def test_half_storage_is_half_the_size(exported: Exported) -> None:

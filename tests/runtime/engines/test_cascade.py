@@ -265,7 +265,7 @@ class TestRealBundle:
             assert np.array_equal(a.probabilities, b.probabilities)
             assert np.array_equal(a.masks, b.masks)
 
-    @pytest.mark.parametrize(("batch", "height", "width"), [(1, 320, 256), (3, 64, 96)])
+    @pytest.mark.parametrize(("batch", "height", "width"), [(1, 384, 256), (3, 128, 256)])
     def test_tiles_of_any_size(
         self, lite0_bundle: Bundle, batch: int, height: int, width: int
     ) -> None:
@@ -273,7 +273,7 @@ class TestRealBundle:
         tiles = rng.integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
         found = open_engine(lite0_bundle, threads=1).run(tiles)
         assert len(found) == batch
-        settings = lite0_bundle.card.detection
+        settings = card_for_tile(lite0_bundle.card, width, height).detection
         for answer in found:
             assert 0 < len(answer) <= settings.count
             scores = answer.probabilities.max(axis=1)
