@@ -118,9 +118,11 @@ def _info(store: "Store", *, as_json: bool) -> None:
     ran = f"{made.engine}, {made.precision}"
     say(f"  model {made.bundle.name} ({made.bundle.model_mpp:g} um/px), engine {ran}")
     say(f"  classes {', '.join(one.name for one in made.classes)}")
+    flips = made.setting("flips") or 1
     say(
-        f"  tiles of {made.grid.tile} px, overlap {made.grid.overlap}; least score "
-        f"{made.settings.get('score', 0.0):g}"
+        f"  tiles of {made.grid.tile} px, overlap {made.grid.overlap}"
+        + (f", looked at {flips:g} times" if flips > 1 else "")
+        + f"; least score {made.settings.get('score', 0.0):g}"
     )
     say(
         f"  {int(store.ran.sum()):,} tiles run, {len(store.skipped):,} skipped, "

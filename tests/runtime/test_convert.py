@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,6 @@ def test_every_format_comes_out_valid(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_higher_score_equals_a_run_with_it(folder: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     sure = made_store(tmp_path / "b.nuclei", settings=replace(SETTINGS, min_score=0.75)).folder
     assert run(folder, "--min-score", 0.75, "--out", tmp_path, "--to", "qupath") == 0
     assert run(sure, "--out", tmp_path, "--to", "qupath") == 0
@@ -134,6 +133,15 @@ def test_info_and_verify(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "candidates" in capsys.readouterr().out
     assert run(folder, "--verify") == 0
     assert "all whole" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("flips", "told"), [(1, False), (4, True)])
+def test_info_tells_how_often_tiles_were_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flips: int, told: bool
+) -> None:
+    folder = made_store(tmp_path / "a.nuclei", settings=replace(SETTINGS, flips=flips)).folder
+    assert run(folder, "--info") == 0
+    assert ("looked at 4 times" in capsys.readouterr().out) == told
 
 
 @pytest.mark.parametrize(
