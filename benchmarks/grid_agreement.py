@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--tile", type=int, help="side of a tile in pixels (default: the model's)")
     parser.add_argument("--shift", type=int, help="pixels (default: half a tile)")
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--flips", type=int, default=1, help="mirror images of a tile: 1, 2 or 4")
+    parser.add_argument("--flips", type=int, choices=(1, 2, 4), default=1, help="looks at a tile")
     arguments = parser.parse_args()
     model = open_bundle_model(arguments.bundle, arguments.tile, arguments.threads, arguments.flips)
     shift = arguments.shift or (arguments.tile or model.tile) // 2

@@ -46,7 +46,7 @@ class Manifest:
     scale
         Level-0 pixels per model pixel.
     settings
-        Whatever else changes the candidates: least score, mask threshold, batch.
+        Whatever else changes the candidates: least score, batch, flips.
     tiles
         int64 (T,): the tiles with tissue, row * columns + column, ascending. Part ``i`` holds
         tiles ``128 * i`` to ``128 * i + 127`` of these.

@@ -49,6 +49,20 @@ def found_labels(found: Candidates, labels: NDArray[np.int32]) -> list[int]:
     return numbers
 
 
+def found_about(found: Candidates, labels: NDArray[np.int32], least_iou: float) -> list[int]:
+    """Return which nucleus each outline is of, checking that it is much like that nucleus."""
+    numbers = []
+    for index in range(len(found)):
+        ring = found.coords[found.offsets[index] : found.offsets[index + 1]]
+        inside = fill_ring(ring, *labels.shape)
+        number = int(np.bincount(labels[inside]).argmax())
+        nucleus = labels == number
+        assert (inside & nucleus).sum() > least_iou * (inside | nucleus).sum()
+        assert found.area[index] == inside.sum()
+        numbers.append(number)
+    return numbers
+
+
 def as_set(found: Candidates, shift: tuple[int, int] = (0, 0)) -> set[tuple[object, ...]]:
     """Return the outlines with label and score, moved back by a shift, in no order."""
     return {

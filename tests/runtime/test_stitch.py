@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from reference.blobs import fill_ring, random_ellipses
 from reference.oracle import OracleEngine, oracle_slide
-from reference.seen import as_set, everywhere, found_labels, grid_over, see, stitched
+from reference.seen import as_set, everywhere, found_about, found_labels, grid_over, see, stitched
 
 from nuhtc.runtime.candidates import Candidates, trace_tile
 from nuhtc.runtime.errors import EngineError, PipelineError
@@ -109,16 +109,8 @@ def test_a_nucleus_larger_than_the_overlap_comes_out_once(
     labels = random_ellipses(seed, 230, 210, 12, (8.0, 1.5 * tile))
     grid = grid_over(labels, tile, int(overlap * tile))
     found = stitched(labels, grid)
-    numbers = []
-    for index in range(len(found)):
-        ring = found.coords[found.offsets[index] : found.offsets[index + 1]]
-        inside = fill_ring(ring, *labels.shape)
-        number = int(np.bincount(labels[inside]).argmax())
-        truth = labels == number
-        # What 28 x 28 points hold of a piece as large as a tile.
-        assert (inside & truth).sum() / (inside | truth).sum() > 0.85
-        assert found.area[index] == inside.sum()
-        numbers.append(number)
+    # What 28 x 28 points hold of a piece as large as a tile.
+    numbers = found_about(found, labels, 0.85)
     assert sorted(numbers) == list(range(1, labels.max() + 1))
     assert not found.cut.any()
 

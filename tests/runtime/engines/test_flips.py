@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from reference.blobs import fill_ring, random_ellipses
+from reference.blobs import random_ellipses
 from reference.made_nuclei import made_card
 from reference.oracle import OracleEngine, class_probabilities
-from reference.seen import grid_over, stitched
+from reference.seen import found_about, grid_over, stitched
 from reference.toy_bundle import toy_bundle, toy_tile
 
+from nuhtc.runtime import arguments
 from nuhtc.runtime.bundle import Card
 from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.engines.flips import FLIPS, FlippedEngine, flipped, fuse, mirrored
@@ -43,17 +44,10 @@ def test_a_perfect_engine_answers_nearly_the_same(seed: int, flips: int, count: 
     # Its boxes are widened for the mask's sake, so they overlap where nuclei do not.
     engine = FlippedEngine(OracleEngine(), card_with(nms=1.0), flips)
     found = stitched(labels, grid, engine)
-    seen = []
-    for index in range(len(found)):
-        ring = found.coords[found.offsets[index] : found.offsets[index + 1]]
-        inside = fill_ring(ring, *labels.shape)
-        number = int(np.bincount(labels[inside]).argmax())
-        nucleus = labels == number
-        # A box that is an odd number of pixels wide is half a pixel off in a mirror image.
-        assert (inside & nucleus).sum() > 0.8 * (inside | nucleus).sum()
-        assert found.score[index] == class_probabilities(np.array([number])).max()
-        seen.append(number)
-    assert sorted(seen) == list(range(1, labels.max() + 1))
+    # A box that is an odd number of pixels wide is half a pixel off in a mirror image.
+    numbers = found_about(found, labels, 0.8)
+    assert sorted(numbers) == list(range(1, labels.max() + 1))
+    assert np.array_equal(found.score, class_probabilities(np.array(numbers, np.int64)).max(axis=1))
 
 
 @given(st.booleans(), st.booleans(), st.integers(0, 2**32))
@@ -135,3 +129,7 @@ def test_the_engine_is_asked_for_what_is_half_as_sure(tmp_path) -> None:
     assert found.boxes.tolist() == [[3, 2, 11, 12]]
     assert np.allclose(found.probabilities, [[0.45, 0.01]]), "0.9 upright, nothing mirrored"
     assert twice.run(np.zeros((0, 32, 32, 3), np.uint8)) == []
+
+
+def test_the_command_line_offers_what_there_is() -> None:
+    assert set(arguments.FLIPS) == set(FLIPS)
