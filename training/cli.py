@@ -102,6 +102,12 @@ def parser() -> argparse.ArgumentParser:
     length.add_argument("--steps", type=int, help="batches to train")
     length.add_argument("--epochs", type=int, help="the same in rounds through the data")
     how.add_argument("--batch", type=int, help="tiles of a step, over all GPUs")
+    how.add_argument(
+        "--tile",
+        type=int,
+        metavar="PX",
+        help="side of the tiles at the network's own scale, a multiple of 32",
+    )
     how.add_argument("--learning-rate", type=float)
     how.add_argument("--warmup", type=int, metavar="STEPS")
     how.add_argument(
@@ -139,6 +145,8 @@ def _check(command: argparse.ArgumentParser, arguments: argparse.Namespace) -> N
         value = getattr(arguments, name)
         if value is not None and value < 1:
             command.error(f"--{name.replace('_', '-')} must be 1 or more")
+    if arguments.tile is not None and (arguments.tile < 64 or arguments.tile % 32):
+        command.error("--tile must be a multiple of 32 and at least 64")
     for name in ("workers", "warmup"):
         value = getattr(arguments, name)
         if value is not None and value < 0:
@@ -184,6 +192,7 @@ def make_recipe(preset: Preset, arguments: argparse.Namespace) -> Recipe:
         field: getattr(arguments, name)
         for field, name in (
             ("batch", "batch"),
+            ("tile", "tile"),
             ("learning_rate", "learning_rate"),
             ("warmup", "warmup"),
             ("ema", "ema_decay"),

@@ -59,7 +59,7 @@ class Run:
     preset, info
         What is trained.
     network
-        With the weights to start from.
+        With the weights to start from; its scale becomes that of the recipe's tiles.
     recipe, settings
         How.
     data
@@ -96,6 +96,8 @@ class Run:
             )
         self.preset, self.info, self.recipe, self.settings = preset, info, recipe, settings
         self.data, self.folder, self.device, self.processes = data, folder, device, processes
+        lesson = preset.at_network_scale(recipe.tile)
+        network.settings = lesson.network
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.objective = Objective(self.network, preset.objective).to(device)
         self.optimizer = torch.optim.AdamW(
@@ -106,8 +108,8 @@ class Run:
         self.tiles = RandomTiles(
             list(data.train.values()),
             [data.weights[name] for name in data.train],
-            preset.tile,
-            preset.mpp,
+            lesson.tile,
+            lesson.mpp,
             settings.seed,
             recipe.augment,
             network.classes if recipe.class_aware else None,

@@ -1,7 +1,7 @@
 """Presets: the networks by name."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -61,6 +61,19 @@ class Preset:
         """Make the network with fresh weights for this many classes."""
         return NuHTC(self.backbone(), classes, self.network)
 
+    def at_network_scale(self, side: int | None) -> "Preset":
+        """The same network for tiles that need no enlarging; weights fit both.
+
+        Parameters
+        ----------
+        side
+            Of the tiles, in network-input pixels; None leaves the preset as it is.
+        """
+        if side is None:
+            return self
+        mpp = self.mpp / self.network.input_scale
+        return replace(self, mpp=mpp, tile=side, network=replace(self.network, input_scale=1.0))
+
 
 LITE0 = Preset(
     name="lite0",
@@ -90,7 +103,7 @@ LITE0 = Preset(
         nms=0.4,
         nms_per_class=False,
     ),
-    # Fewer samples than published: a tile at scale 1.25 has two fifths of the cells.
+    # Fewer samples than published: a tile that is trained on has a quarter of the cells.
     objective=ObjectiveSettings(
         rpn_samples=256,
         anchors_inside=False,

@@ -61,6 +61,9 @@ class Recipe:
     """Until this step; None for the whole run."""
     class_aware: bool = False
     """Draw a class, then a picture that has it; else draw pictures, data set by data set."""
+    tile: int | None = None
+    """Side of the tiles in network-input pixels, cut from the pictures at the network's scale, so
+    that they are resampled once; None for the preset's tiles, which the network enlarges."""
     augment: AugmentSettings | PublishedAugment = field(default_factory=AugmentSettings)
 
 
@@ -73,7 +76,7 @@ AUGMENTS: dict[str, AugmentSettings | PublishedAugment] = {
 }
 """By their names on the command line: ours for H&E, and the published one."""
 
-LITE0_RECIPE = Recipe(steps=4000, class_aware=True)
+LITE0_RECIPE = Recipe(steps=4000, class_aware=True, tile=256)
 
 PUBLISHED_RECIPE = Recipe(
     epochs=200,

@@ -13,6 +13,7 @@ import torch
 from reference.tiny import TINY, TINY_INFO, disc_image
 
 from nuhtc.training import checkpoint, loop
+from nuhtc.training.data.augment import AugmentSettings
 from nuhtc.training.data.selection import TrainingData
 from nuhtc.training.errors import TrainingError
 from nuhtc.training.loop import Run, RunSettings
@@ -274,6 +275,32 @@ def test_a_batch_that_cannot_be_shared(tmp_path: Path, data: TrainingData) -> No
         Run(
             TINY, TINY_INFO, TINY.build(2), RECIPE, SETTINGS, data, tmp_path, cpu, Processes(0, 3)
         )  # fmt: skip
+
+
+def test_tiles_at_the_scale_of_the_network(
+    tmp_path: Path, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enlarging = replace(TINY, network=replace(TINY.network, input_scale=1.5))
+    monkeypatch.setitem(PRESETS, "tiny", enlarging)
+    still = AugmentSettings(scale=(1, 1), rotation=0, shear=0, stain=0, colour=0, blur=0, noise=0)
+    sizes = {}
+    for name, tile in (("enlarged", None), ("at scale", 128)):
+        recipe = replace(RECIPE, tile=tile, augment=still)
+        cpu = torch.device("cpu")
+        network = enlarging.build(2)
+        run = Run(enlarging, TINY_INFO, network, recipe, SETTINGS, data, tmp_path / name, cpu)
+        scale = run.network.settings.input_scale
+        seen = [run.tiles[number] for number in range(40)]
+        assert {one.rgb.shape for one in seen} == {(tile or 96, tile or 96, 3)}
+        assert run.network.prepare(seen[0].rgb[None]).shape[-1] == (tile or 144)
+        sides = torch.cat([one.boxes[:, 2:] - one.boxes[:, :2] for one in seen]).amax(dim=1)
+        sizes[name] = float(sides.quantile(0.8)) * scale
+        run.train()
+    # The whole nuclei are as large to the network either way, up to a pixel's rounding.
+    assert sizes["at scale"] == pytest.approx(sizes["enlarged"], abs=1.5)
+    # What it learned is of use at the preset's own scale.
+    loaded, preset, _ = checkpoint.load_network(tmp_path / "at scale/model.pt")
+    assert preset is enlarging and loaded.settings.input_scale == 1.5
 
 
 def test_class_aware_runs(tmp_path: Path, data: TrainingData) -> None:

@@ -222,6 +222,8 @@ def test_a_second_process_is_refused_until_the_first_is_killed(
         ["--steps", "0"],
         ["--batch", "-1"],
         ["--save-every", "0"],
+        ["--tile", "100"],
+        ["--tile", "32"],
         ["--validate-every", "0"],
         ["--workers", "-1"],
         ["--learning-rate", "0"],
