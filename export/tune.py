@@ -253,8 +253,9 @@ def _figures(evaluation: Evaluation) -> dict[str, float]:
     """What a card tells of a data set: means over its held-out pictures, and where they may lie."""
     row = summarise_all(evaluation)
     figures = {name: row["instance"][name] for name in ("pq", "dq", "sq", "dice", "aji")}
-    figures["f1"] = row["detection"]["f1"]
-    figures |= {f"f1 {one['class']}": one["f1"] for one in row["classes"]}
+    for key, part, column in (("f1", "detection", "f1"), ("near f1", "near", "near_f1")):
+        figures[key] = row[part]["f1"]
+        figures |= {f"{key} {one['class']}": one[column] for one in row["classes"]}
     told: dict[str, float] = {"images": row["pictures"]}
     for name, value in figures.items():
         bounds = dict(zip(("", " low", " high"), (value, *row["intervals"][name]), strict=True))

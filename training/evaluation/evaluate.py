@@ -11,7 +11,7 @@ from nuhtc.training.data.numbering import size_text
 from nuhtc.training.errors import DataError
 from nuhtc.training.evaluation.coco_ap import CocoPicture, CocoScores, coco_picture, coco_scores
 from nuhtc.training.evaluation.coco_ap import shapes as coco_shapes
-from nuhtc.training.evaluation.hovernet import confusion, pairing_radius
+from nuhtc.training.evaluation.hovernet import confusion, pair_near, pairing_radius
 from nuhtc.training.evaluation.instance import InstanceQuality, instance_quality
 from nuhtc.training.evaluation.overlaps import overlaps
 from nuhtc.training.evaluation.pannuke import class_qualities
@@ -49,6 +49,8 @@ class PictureResult:
     """of each compared class; None where the annotation holds none of it"""
     table: NDArray[np.int64]
     """who was called what; see :func:`nuhtc.training.evaluation.hovernet.confusion`"""
+    near_table: NDArray[np.int64]
+    """the same with :func:`nuhtc.training.evaluation.hovernet.pair_near`"""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def evaluate(task: Task, pairs: Iterable[tuple[AnnotatedImage, Prediction]]) -> 
         found_types = _types(prediction.types, len(prediction), to_found)
         scored = scored and (prediction.scores is not None or not len(prediction))
         between = overlaps(image.instances, prediction.instances)
+        named = (image.instances, prediction.instances, truth_types, found_types, len(shared))
         results.append(
             PictureResult(
                 name=image.name,
@@ -105,14 +108,8 @@ def evaluate(task: Task, pairs: Iterable[tuple[AnnotatedImage, Prediction]]) -> 
                 found=len(prediction),
                 quality=instance_quality(between),
                 classes=class_qualities(between, truth_types, found_types, len(shared)),
-                table=confusion(
-                    image.instances,
-                    prediction.instances,
-                    truth_types,
-                    found_types,
-                    len(shared),
-                    radius,
-                ),
+                table=confusion(*named, radius),
+                near_table=confusion(*named, radius, pair_near),
             )
         )
         certain = np.ones(len(truth_types), np.float32)

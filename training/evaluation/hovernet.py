@@ -5,6 +5,7 @@ annotation calls what, whom the prediction calls what, who was missed, who was i
 Tables of pictures add up, and every score is a function of the sum.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,11 @@ from scipy.spatial.distance import cdist
 
 RADIUS_40X, RADIUS_20X = 12.0, 6.0
 """Pixels within which centroids pair, as published for each magnification."""
+
+Pairing = Callable[
+    [NDArray[np.float64], NDArray[np.float64], float], tuple[NDArray[np.int64], NDArray[np.int64]]
+]
+"""Of annotated and found centroids within a radius: indices of the pairs in both."""
 
 
 def pairing_radius(mpp: float) -> float:
@@ -36,6 +42,9 @@ def pair_centroids(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pair points one to one with the least sum of distances, then drop pairs too far apart.
 
+    As published. The sum counts the far pairs too: a point that has no partner near it can pull
+    its neighbours' partners away, one after the other, until none of them is near enough.
+
     Parameters
     ----------
     truth, found
@@ -54,6 +63,22 @@ def pair_centroids(
     return rows[near], columns[near]
 
 
+def pair_near(
+    truth: NDArray[np.float64], found: NDArray[np.float64], radius: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pair as many points as lie within the radius, and of all such ways by the least sum.
+
+    Parameters and result are those of :func:`pair_centroids`.
+    """
+    distances = cdist(truth, found)
+    near = distances <= radius
+    # One pair more is worth more than all distances together.
+    worth = radius * (1 + min(distances.shape))
+    rows, columns = linear_sum_assignment(np.where(near, distances - worth, 0.0))
+    paired = near[rows, columns]
+    return rows[paired], columns[paired]
+
+
 def confusion(
     truth: NDArray[np.int32],
     found: NDArray[np.int32],
@@ -61,6 +86,7 @@ def confusion(
     found_types: NDArray[np.int64],
     classes: int,
     radius: float,
+    pair: Pairing = pair_centroids,
 ) -> NDArray[np.int64]:
     """Count a picture's nuclei by what annotation and prediction call them.
 
@@ -75,6 +101,8 @@ def confusion(
         How many classes are compared; 0 for none.
     radius
         In pixels.
+    pair
+        Who belongs together; as published unless :func:`pair_near` is given.
 
     Returns
     -------
@@ -85,7 +113,7 @@ def confusion(
     table = np.zeros((classes + 2, classes + 2), np.int64)
     rows = np.where(truth_types < 0, classes, truth_types)[1:]
     columns = np.where(found_types < 0, classes, found_types)[1:]
-    i, j = pair_centroids(centroids(truth, len(rows)), centroids(found, len(columns)), radius)
+    i, j = pair(centroids(truth, len(rows)), centroids(found, len(columns)), radius)
     np.add.at(table, (rows[i], columns[j]), 1)
     np.add.at(table[:, -1], np.delete(rows, i), 1)
     np.add.at(table[-1], np.delete(columns, j), 1)

@@ -43,7 +43,7 @@ def intervals(
     -------
     dict
         Of each quality by its name, of detection's F1 as ``f1``, and of each class's F1 as
-        ``f1`` and its name.
+        ``f1`` and its name; of near pairs as ``near f1`` alike.
     """
     count = len(pictures)
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
@@ -51,12 +51,15 @@ def intervals(
         name: _middle(_means(drawn, np.array([getattr(one.quality, name) for one in pictures])))
         for name in qualities
     }
-    tables = np.stack([one.table for one in pictures])
-    sums = (drawn @ tables.reshape(count, -1)).reshape(RESAMPLES, *tables.shape[1:])
-    scores = [detection_scores(table) for table in sums]
-    found["f1"] = _middle(np.array([one.f1 for one in scores]))
-    for index, name in enumerate(classes):
-        found[f"f1 {name}"] = _middle(np.array([one.class_f1[index] for one in scores]))
+    for key, tables in (
+        ("f1", np.stack([one.table for one in pictures])),
+        ("near f1", np.stack([one.near_table for one in pictures])),
+    ):
+        sums = (drawn @ tables.reshape(count, -1)).reshape(RESAMPLES, *tables.shape[1:])
+        scores = [detection_scores(table) for table in sums]
+        found[key] = _middle(np.array([one.f1 for one in scores]))
+        for index, name in enumerate(classes):
+            found[f"{key} {name}"] = _middle(np.array([one.class_f1[index] for one in scores]))
     return found
 
 

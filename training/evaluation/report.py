@@ -31,6 +31,7 @@ TITLES = {
     "bpq": "bPQ",
     "mpq": "mPQ",
     "f1": "F1",
+    "near_f1": "near F1",
     "ap_box": "box AP",
     "ap_mask": "mask AP",
     "class": "",
@@ -60,13 +61,12 @@ def as_text(evaluation: Evaluation) -> str:
         _line(
             "PanNuke protocol", {TITLES[key]: value for key, value in summary["pannuke"].items()}
         ),
-        _line(
-            f"detection ({detection['radius_px']:g} px)",
-            {
-                TITLES.get(k, k.replace("_", " ")): v
-                for k, v in detection.items()
-                if k != "radius_px"
-            },
+        *(
+            _line(title, {TITLES.get(k, k.replace("_", " ")): v for k, v in part.items()})
+            for title, part in (
+                (f"detection ({detection.pop('radius_px'):g} px)", detection),
+                ("near pairs", summary["near"]),
+            )
         ),
         *(
             _line(f"COCO {key.replace('_', ' ')}", {name.upper(): v for name, v in part.items()})

@@ -23,7 +23,6 @@ def summarise_all(evaluation: Evaluation) -> Row:
     """All figures of a data set, as ``summary.json`` holds them; nan where nothing is known."""
     pictures = evaluation.pictures
     tissues = [picture.tissue for picture in pictures]
-    scores = detection_scores(sum_tables(pictures))
     typed = bool(evaluation.classes)
     task = evaluation.task
     row: Row = {
@@ -37,16 +36,14 @@ def summarise_all(evaluation: Evaluation) -> Row:
         "pannuke": {"bpq": mean_over_tissues([_bpq(picture) for picture in pictures], tissues)},
         "detection": {
             "radius_px": evaluation.radius,
-            "precision": scores.precision,
-            "recall": scores.recall,
-            "f1": scores.f1,
+            **_detection(evaluation, sum_tables(pictures)),
         },
+        "near": _detection(evaluation, sum_near_tables(pictures)),
         "coco": {"box": asdict(evaluation.coco.box), "mask": asdict(evaluation.coco.mask)},
     }
     if typed:
         mpq = [picture_mpq(picture.classes) for picture in pictures]
         row["pannuke"]["mpq"] = mean_over_tissues(mpq, tissues)
-        row["detection"]["type_accuracy"] = scores.type_accuracy
         row["coco"]["box_class_mean"] = _class_mean(evaluation.coco.class_box)
         row["coco"]["mask_class_mean"] = _class_mean(evaluation.coco.class_mask)
     rows, columns, counts = confusion_matrix(evaluation)
@@ -77,7 +74,7 @@ def picture_rows(evaluation: Evaluation) -> list[Row]:
         }
         if evaluation.classes:
             row["mpq"] = picture_mpq(picture.classes)
-        row |= _detection(evaluation, [picture])
+        row |= _with_classes(evaluation, [picture])
         for name, one in zip(evaluation.classes, picture.classes, strict=True):
             row[f"pq {name}"] = one.pq if one else float("nan")
         rows.append(row)
@@ -88,6 +85,7 @@ def class_rows(evaluation: Evaluation) -> list[Row]:
     """One row for each class: means over the pictures whose annotation holds it."""
     table = sum_tables(evaluation.pictures)
     scores, coco = detection_scores(table), evaluation.coco
+    near = detection_scores(sum_near_tables(evaluation.pictures))
     rows = []
     for index, name in enumerate(evaluation.classes):
         present = [picture.classes[index] for picture in evaluation.pictures]
@@ -100,6 +98,7 @@ def class_rows(evaluation: Evaluation) -> list[Row]:
                 "found": int(table[:, index].sum()),
                 **_means(known),
                 "f1": scores.class_f1[index],
+                "near_f1": near.class_f1[index],
                 "ap_box": coco.class_box[index].ap,
                 "ap_mask": coco.class_mask[index].ap,
             }
@@ -124,7 +123,7 @@ def tissue_rows(evaluation: Evaluation) -> list[Row]:
         }
         if evaluation.classes:
             row["mpq"] = mean(picture_mpq(picture.classes) for picture in pictures)
-        row |= _detection(evaluation, pictures)
+        row |= _with_classes(evaluation, pictures)
         for index, name in enumerate(evaluation.classes):
             ones = (picture.classes[index] for picture in pictures)
             row[f"pq {name}"] = mean(one.pq for one in ones if one)
@@ -164,6 +163,12 @@ def sum_tables(pictures: Sequence[PictureResult]) -> NDArray[np.int64]:
     return total
 
 
+def sum_near_tables(pictures: Sequence[PictureResult]) -> NDArray[np.int64]:
+    """The same by near pairs."""
+    total: NDArray[np.int64] = np.sum([picture.near_table for picture in pictures], axis=0)
+    return total
+
+
 def _means(qualities: Iterable[InstanceQuality]) -> Row:
     """Means over pictures."""
     known = list(qualities)
@@ -175,18 +180,22 @@ def _bpq(picture: PictureResult) -> float:
     return picture.quality.pq if picture.truth else float("nan")
 
 
-def _detection(evaluation: Evaluation, pictures: Sequence[PictureResult]) -> Row:
-    """Detection scores of some pictures together."""
-    scores = detection_scores(sum_tables(pictures))
-    row: Row = {
-        "precision": scores.precision,
-        "recall": scores.recall,
-        "f1": scores.f1,
-    }
+def _detection(evaluation: Evaluation, table: NDArray[np.int64]) -> Row:
+    """Detection scores of a table."""
+    scores = detection_scores(table)
+    row: Row = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
     if evaluation.classes:
         row["type_accuracy"] = scores.type_accuracy
-        for name, value in zip(evaluation.classes, scores.class_f1, strict=True):
-            row[f"f1 {name}"] = value
+    return row
+
+
+def _with_classes(evaluation: Evaluation, pictures: Sequence[PictureResult]) -> Row:
+    """Detection scores of some pictures together, and each class's."""
+    table = sum_tables(pictures)
+    row = _detection(evaluation, table)
+    row["near_f1"] = detection_scores(sum_near_tables(pictures)).f1
+    for name, value in zip(evaluation.classes, detection_scores(table).class_f1, strict=True):
+        row[f"f1 {name}"] = value
     return row
 
 

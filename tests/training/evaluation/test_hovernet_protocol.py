@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from reference.blobs import random_ellipses
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from nuhtc.training.data.numbering import majority_types, renumber
 from nuhtc.training.evaluation.hovernet import (
@@ -16,6 +19,7 @@ from nuhtc.training.evaluation.hovernet import (
     confusion,
     detection_scores,
     pair_centroids,
+    pair_near,
     pairing_radius,
 )
 
@@ -36,6 +40,42 @@ def test_far_pairs_are_dropped_after_pairing() -> None:
     rows, columns = pair_centroids(truth, found, 12)
     assert (rows.tolist(), columns.tolist()) == ([1], [0])
     assert pair_centroids(truth[1:], found[1:], 12)[0].tolist() == [0], "12 is near enough"
+
+
+def test_a_lonely_point_pulls_no_partners_away() -> None:
+    # 6 + 300 is more than 14 + 280, so that the least sum pairs neither within 12.
+    truth, found = np.array([[0.0, 0], [20, 0]]), np.array([[14.0, 0], [300, 0]])
+    assert len(pair_centroids(truth, found, 12)[0]) == 0
+    rows, columns = pair_near(truth, found, 12)
+    assert (rows.tolist(), columns.tolist()) == ([1], [0])
+
+
+def test_near_pairs_are_many_before_they_are_close() -> None:
+    truth, found = np.array([[0.0, 0], [10, 0]]), np.array([[9.0, 0], [20, 0]])
+    rows, columns = pair_near(truth, found, 12)
+    assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 0), (1, 1)]
+    # Of two ways to pair both, the closer one.
+    rows, columns = pair_near(truth, np.array([[10.0, 1], [0, 1]]), 12)
+    assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 1), (1, 0)]
+
+
+COORDINATES = arrays(
+    np.int64, st.tuples(st.integers(0, 9), st.just(2)), elements=st.integers(0, 40)
+)
+"""Whole pixels, so that 12 is 12 however it is worked out."""
+
+
+@given(COORDINATES, COORDINATES)
+def test_near_pairs_are_as_many_as_there_can_be(truth: np.ndarray, found: np.ndarray) -> None:
+    rows, columns = pair_near(truth, found, 12)
+    assert len(set(rows)) == len(rows) and len(set(columns)) == len(columns)
+    distances = np.linalg.norm(truth[:, None] - found[None], axis=2)
+    assert (distances[rows, columns] <= 12).all()
+    best = 0
+    if distances.size:
+        graph = csr_array((distances <= 12).astype(np.int8))
+        best = int((maximum_bipartite_matching(graph) >= 0).sum())
+    assert len(rows) == best >= len(pair_centroids(truth, found, 12)[0])
 
 
 def test_radius_is_by_magnification() -> None:

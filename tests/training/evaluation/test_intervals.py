@@ -12,7 +12,8 @@ from nuhtc.training.evaluation.intervals import intervals
 def picture(dice: float, right: int, missed: int) -> PictureResult:
     quality = InstanceQuality(dice, dice, dice, dice, 1.0, right, missed, 0)
     table = np.array([[right, 0, missed], [0, 0, 0], [0, 0, 0]])
-    return PictureResult("made", None, right + missed, right, quality, (quality,), table)
+    near = np.array([[right + missed, 0, 0], [0, 0, 0], [0, 0, 0]])
+    return PictureResult("made", None, right + missed, right, quality, (quality,), table, near)
 
 
 def test_equal_pictures_leave_no_doubt() -> None:
@@ -21,6 +22,7 @@ def test_equal_pictures_leave_no_doubt() -> None:
     np.testing.assert_allclose(found["pq"], 0.5)
     np.testing.assert_allclose(found["f1"], 6 / 7)
     np.testing.assert_allclose(found["f1 Round"], 6 / 7)
+    np.testing.assert_allclose([found["near f1"], found["near f1 Round"]], 1)
 
 
 def test_a_mean_lies_where_the_normal_law_says() -> None:
