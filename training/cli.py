@@ -71,8 +71,9 @@ def parser() -> argparse.ArgumentParser:
     start.add_argument(
         "--init-from",
         type=Path,
+        nargs="+",
         metavar="FILE",
-        help="start from the weights of a model.pt or of a published .pth",
+        help="start from the weights of a model.pt or of a published .pth; of several, the mean",
     )
     start.add_argument(
         "--no-imagenet",
@@ -240,7 +241,7 @@ def start_network(preset: Preset, classes: int, arguments: argparse.Namespace) -
         fresh = initialise(network, arguments.init_from, preset, arguments.fresh)
         if fresh:
             print(
-                f"nuhtc-train: {arguments.init_from} has other classes; these start afresh: "
+                f"nuhtc-train: {arguments.init_from[0]} has other classes; these start afresh: "
                 + ", ".join(fresh),
                 file=sys.stderr,
             )
@@ -283,8 +284,8 @@ def _train(arguments: argparse.Namespace, device: torch.device, group: Processes
 
 def _data(chosen: Selection, arguments: argparse.Namespace) -> tuple[DataInfo, ...]:
     """All data that have a part in the weights, those of the start weights too."""
-    before = () if arguments.init_from is None else data_of(arguments.init_from)
-    return chosen.infos + tuple(info for info in before if info not in chosen.infos)
+    before = (info for path in arguments.init_from or () for info in data_of(path))
+    return tuple(dict.fromkeys((*chosen.infos, *before)))
 
 
 def _announce(run: Run, chosen: Selection) -> None:

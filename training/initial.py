@@ -1,11 +1,15 @@
-"""Start weights for training: those of another checkpoint, ours or published."""
+"""Start weights for training: those of another checkpoint, ours or published, or of several."""
 
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from nuhtc.training import checkpoint
 from nuhtc.training.any_checkpoint import check_preset, is_ours
+from nuhtc.training.errors import CheckpointError
 from nuhtc.training.fit import check_fit
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import Preset
@@ -16,34 +20,60 @@ CLASS_TENSORS = re.compile(r"stages\.\d+\.classifier\.(weight|bias)")
 
 
 def initialise(
-    network: NuHTC, path: Path, preset: Preset, fresh_modules: Sequence[str] = ()
+    network: NuHTC, paths: Sequence[Path], preset: Preset, fresh_modules: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """Give a network the weights of a checkpoint, all but those of other classes.
+
+    Of several checkpoints it gets the mean (Wortsman et al., Model soups, 2022), which is of use
+    where one was trained from another or both from a third.
 
     Parameters
     ----------
     network
         With fresh weights; changed in place.
-    path
-        A checkpoint of nuhtc-train, or a published ``.pth``.
+    paths
+        Checkpoints of nuhtc-train, or published ``.pth`` files; one at least.
     preset
         The network's.
     fresh_modules
         Of :data:`nuhtc.training.network.PARTS`: those that keep their fresh weights, whatever
-        the file has of them.
+        the files have of them.
 
     Returns
     -------
     tuple of str
-        Tensors that keep their fresh weights because the file does not fit: the classifiers',
-        where it has another number of classes, else none.
+        Tensors that keep their fresh weights because the files do not fit: the classifiers',
+        where they have another number of classes, else none.
 
     Raises
     ------
     CheckpointError
-        The file cannot be read, is for another preset, or a tensor is missing, unknown, of
-        another shape or not finite; the message lists them.
+        A file cannot be read, is for another preset, has another number of classes than the
+        first, or a tensor is missing, unknown, of another shape or not finite; the message lists
+        them.
     """
+    read = [_weights(network, path, preset, fresh_modules) for path in paths]
+    _, fresh = read[0]
+    for path, (_, other) in zip(paths, read, strict=True):
+        if other != fresh:
+            raise CheckpointError(f"{path}: has another number of classes than {paths[0]}")
+    every = [weights for weights, _ in read]
+    mean = {name: _mean([weights[name] for weights in every]) for name in every[0]}
+    network.load_state_dict({**network.state_dict(), **mean})
+    return fresh
+
+
+def _mean(tensors: list[Tensor]) -> Tensor:
+    """The mean; of whole numbers, which only count batches, the last."""
+    if len(tensors) == 1 or not tensors[0].is_floating_point():
+        return tensors[-1]
+    return torch.stack(tensors).mean(dim=0)
+
+
+def _weights(
+    network: NuHTC, path: Path, preset: Preset, fresh_modules: Sequence[str]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """What a file has for the network, and what stays fresh because the file does not fit."""
     naming: Callable[[str], str] = str
     if is_ours(path):
         info, content = checkpoint.read(path)
@@ -64,10 +94,7 @@ def initialise(
         fresh = []
     shapes.update({name: (sizes[0], *shapes[name][1:]) for name in fresh})
     check_fit(path, weights, shapes, naming)
-    network.load_state_dict(
-        {**network.state_dict(), **weights, **{name: wanted[name] for name in fresh}}
-    )
-    return tuple(fresh)
+    return {name: weights[name] for name in wanted if name not in fresh}, tuple(fresh)
 
 
 def _part(name: str) -> str:
