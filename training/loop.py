@@ -111,7 +111,7 @@ class Run:
             lesson.tile,
             lesson.mpp,
             settings.seed,
-            recipe.augment,
+            recipe.tile_augment,
             network.classes if recipe.class_aware else None,
             progress=self.progress,
         )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
@@ -65,6 +65,13 @@ class Recipe:
     """Side of the tiles in network-input pixels, cut from the pictures at the network's scale, so
     that they are resampled once; None for the preset's tiles, which the network enlarges."""
     augment: AugmentSettings | PublishedAugment = field(default_factory=AugmentSettings)
+
+    @property
+    def tile_augment(self) -> AugmentSettings | PublishedAugment:
+        """The augmentation as its tiles need it: corruptions count the network's pixels."""
+        if self.tile is None or isinstance(self.augment, AugmentSettings):
+            return self.augment
+        return replace(self.augment, corrupt_scale=1)
 
 
 SCHEDULES: dict[str, Cosine | Drops] = {"cosine": Cosine(), "drops": Drops((30 / 200, 160 / 200))}

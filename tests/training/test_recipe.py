@@ -1,5 +1,6 @@
 """Recipes: rates, decay, freezing, averages."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from reference.tiny import TINY
 
 from nuhtc.training.average import Averaged
+from nuhtc.training.data.augment_published import PublishedAugment
 from nuhtc.training.presets import LITE0, SWIN_T
 from nuhtc.training.recipe import (
     Cosine,
@@ -35,6 +37,16 @@ def test_the_published_rate_drops_twice() -> None:
     assert rates == pytest.approx({4: 1e-4, 29: 1e-4, 30: 1e-5, 159: 1e-5, 160: 1e-6})
     assert rate_at(30 * 332 - 1, steps, SWIN_T.recipe) == pytest.approx(1e-4)
     assert rate_at(499, steps, SWIN_T.recipe) == pytest.approx(0.5e-4), "half of the warm-up"
+
+
+def test_corruptions_count_the_networks_pixels() -> None:
+    published = SWIN_T.recipe.tile_augment
+    assert isinstance(published, PublishedAugment) and published == SWIN_T.recipe.augment
+    assert published.corrupt_scale == SWIN_T.network.input_scale
+    # Tiles that are as large as the network sees them are not counted twice as large again.
+    at_scale = replace(SWIN_T.recipe, tile=512).tile_augment
+    assert at_scale == replace(published, corrupt_scale=1)
+    assert LITE0.recipe.tile is not None and LITE0.recipe.tile_augment == LITE0.recipe.augment
 
 
 def test_drops_by_hand() -> None:

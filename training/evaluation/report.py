@@ -50,6 +50,7 @@ def as_text(evaluation: Evaluation) -> str:
     """The table for the screen."""
     summary = summarise_all(evaluation)
     detection, coco = summary["detection"], summary["coco"]
+    radius = detection.pop("radius_px")
     lines = [
         f"{summary['data']} ({summary['split']}): {summary['pictures']} pictures, "
         f"{summary['nuclei_annotated']} nuclei annotated, {summary['nuclei_found']} found",
@@ -64,7 +65,7 @@ def as_text(evaluation: Evaluation) -> str:
         *(
             _line(title, {TITLES.get(k, k.replace("_", " ")): v for k, v in part.items()})
             for title, part in (
-                (f"detection ({detection.pop('radius_px'):g} px)", detection),
+                (f"detection ({radius:g} px)", detection),
                 ("near pairs", summary["near"]),
             )
         ),
