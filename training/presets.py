@@ -80,8 +80,8 @@ LITE0 = Preset(
     mpp=0.25,
     tile=256,
     network=NetworkSettings(
-        # A nucleus of 14 px is three cells wide on the finest map, one of 17 px four.
-        input_scale=1.25,
+        # A nucleus of 14 px is five cells wide on the finest map; unenlarged, three.
+        input_scale=1.5,
         box_sampling=1,
         box_semantic_size=7,
         mask_sampling=1,
@@ -121,7 +121,7 @@ LITE0 = Preset(
     recipe=LITE0_RECIPE,
     backbone=EfficientNetLite0,
 )
-"""EfficientNet-Lite0 at 1.25 times the slide's scale: for laptops and CPU servers."""
+"""EfficientNet-Lite0 at 1.5 times the slide's scale: for laptops and CPU servers."""
 
 SWIN_T = Preset(
     name="swin_t",

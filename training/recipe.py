@@ -83,7 +83,7 @@ AUGMENTS: dict[str, AugmentSettings | PublishedAugment] = {
 }
 """By their names on the command line: ours for H&E, and the published one."""
 
-LITE0_RECIPE = Recipe(steps=4000, class_aware=True, tile=256)
+LITE0_RECIPE = Recipe(steps=4000, class_aware=True, tile=320)
 
 PUBLISHED_RECIPE = Recipe(
     epochs=200,

@@ -128,7 +128,7 @@ def test_an_archive_of_something_else_is_left(
 def test_a_card_tells_what_the_checkpoint_is(exported: Exported) -> None:
     card = exported.float32.card
     assert card.name == "lite0-made" and card.preset == "lite0"
-    assert (card.mpp, card.tile, card.input_scale, card.multiple) == (0.25, 256, 1.25, 128)
+    assert (card.mpp, card.tile, card.input_scale, card.multiple) == (0.25, 256, 1.5, 64)
     assert card.metrics == {"made-up": {"images": 2.0, "pq": 0.5}}
     assert [(d.name, d.licence, d.source) for d in card.data] == [
         ("Made up", "none needed", "nobody")
