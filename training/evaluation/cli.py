@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from nuhtc.runtime.arguments import ENGINES, PRECISIONS
 from nuhtc.training.any_checkpoint import parse_classes
 from nuhtc.training.data.images import AnnotatedImage, AnnotatedSet
 from nuhtc.training.data.open import open_set
@@ -89,6 +90,18 @@ def parser() -> argparse.ArgumentParser:
         help="of a bundle: look at each tile so often, turned or mirrored, and take the mean "
         "(default: 1)",
     )
+    result.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="auto",
+        help="of a bundle: what runs it (default: auto)",
+    )
+    result.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="of a bundle: what it computes in (default: auto)",
+    )
     result.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
     result.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="of a checkpoint"
@@ -163,6 +176,8 @@ def _evaluate(arguments: argparse.Namespace) -> Iterator[Evaluation]:
             threads=arguments.threads,
             classes=arguments.classes,
             flips=arguments.flips,
+            engine=arguments.engine,
+            precision=arguments.precision,
         )
     for dataset in sets:
         indices = _pictures(dataset, arguments.split)

@@ -77,6 +77,8 @@ def open_model(
     threads: int = 0,
     classes: tuple[ClassInfo, ...] | None = None,
     flips: int = 1,
+    engine: str = "auto",
+    precision: str = "auto",
 ) -> Model:
     """Open a bundle or a checkpoint.
 
@@ -95,6 +97,8 @@ def open_model(
         Of a checkpoint: names instead of the file's.
     flips
         Of a bundle: how many mirror images of a tile are looked at, the tile itself included.
+    engine, precision
+        Of a bundle: what runs it, and in which precision.
 
     Raises
     ------
@@ -105,11 +109,14 @@ def open_model(
         # ONNX Runtime and the slide readers are loaded for bundles only.
         from nuhtc.training.evaluation.predict_bundle import open_bundle_model
 
-        return open_bundle_model(path, tile, threads, flips)
+        return open_bundle_model(path, tile, threads, flips, engine, precision)
     if not path.exists():
         raise CheckpointError(f"{path}: no such bundle or checkpoint; give a model.pt or a bundle")
-    if flips > 1:
-        raise CheckpointError(f"--flips {flips}: {path} is no bundle; make one with nuhtc-export")
+    of_bundles = {"--flips": flips > 1, "--engine": engine != "auto"}
+    of_bundles["--precision"] = precision != "auto"
+    for option, given in of_bundles.items():
+        if given:
+            raise CheckpointError(f"{option}: {path} is no bundle; make one with nuhtc-export")
     if threads:
         torch.set_num_threads(threads)
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())

@@ -67,9 +67,14 @@ class BundleModel:
 
 
 def open_bundle_model(
-    path: Path, tile: int | None = None, threads: int = 0, flips: int = 1
+    path: Path,
+    tile: int | None = None,
+    threads: int = 0,
+    flips: int = 1,
+    engine: str = "auto",
+    precision: str = "auto",
 ) -> BundleModel:
-    """Open a bundle with the engine that is fastest here.
+    """Open a bundle with an engine.
 
     Parameters
     ----------
@@ -81,16 +86,18 @@ def open_bundle_model(
         CPU threads; 0 takes every core.
     flips
         How many mirror images of a tile are looked at, the tile itself included.
+    engine, precision
+        As ``nuhtc-run`` takes them: :func:`nuhtc.runtime.engines.open.open_engine`.
 
     Raises
     ------
     TrainingError
-        The bundle cannot be used.
+        The bundle cannot be used, or not so.
     """
     try:
         bundle = load_bundle(path)
-        engine = flipped(open_engine(bundle, threads=threads), flips)
-        return BundleModel(bundle, engine, tile)
+        opened = open_engine(bundle, engine, precision, threads)
+        return BundleModel(bundle, flipped(opened, flips), tile)
     except NuhtcError as error:
         raise TrainingError(str(error)) from error
 

@@ -51,6 +51,36 @@ def test_a_bundle_goes_through_the_runtime(oracle_bundle: Path) -> None:
         assert found.scores[number] == pytest.approx(0.6 + own * 37 % 100 / 300)
 
 
+def test_a_bundle_runs_as_it_is_told(monkeypatch: pytest.MonkeyPatch, oracle_bundle: Path) -> None:
+    asked = []
+
+    def opened(_: object, *how: object) -> OracleEngine:
+        asked.append(how)
+        return OracleEngine()
+
+    monkeypatch.setattr(predict_bundle, "open_engine", opened)
+    open_model(oracle_bundle, engine="openvino", precision="int8", threads=3)
+    open_model(oracle_bundle)
+    assert asked == [("openvino", "int8", 3), ("auto", "auto", 0)]
+
+
+@pytest.mark.parametrize(
+    ("option", "how"),
+    [
+        ("--flips", {"flips": 2}),
+        ("--engine", {"engine": "cpu"}),
+        ("--precision", {"precision": "int8"}),
+    ],
+)
+def test_what_only_bundles_have_is_refused_for_a_checkpoint(
+    tmp_path: Path, option: str, how: dict[str, Any]
+) -> None:
+    path = tmp_path / "model.pt"
+    path.touch()
+    with pytest.raises(CheckpointError, match=f"{option}: .* is no bundle"):
+        open_model(path, **how)
+
+
 def test_what_fails_in_the_runtime_is_said_in_one_line(
     monkeypatch: pytest.MonkeyPatch, oracle_bundle: Path
 ) -> None:
