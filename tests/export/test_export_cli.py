@@ -216,7 +216,7 @@ def test_an_older_bundle_or_an_empty_folder_is_replaced(
     (bundle_copy / "card.json").write_text("an old one")
     (tmp_path / "empty").mkdir()
     for out in (bundle_copy, tmp_path / "empty"):
-        assert main([str(exported.checkpoint), "--out", str(out)]) == 0
+        assert main([str(exported.checkpoint), "--out", str(out), *BRINK]) == 0
         assert load_bundle(out).card.precisions["fp32"].storage == "float16"
 
 
