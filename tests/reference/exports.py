@@ -38,6 +38,8 @@ INFO = CheckpointInfo(
     steps=7,
 )
 
+TRAINED = Path(__file__).parents[2] / "training" / "models" / "lite0.pt"
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -66,6 +68,12 @@ def export_lite0(folder: Path) -> Exported:
     checkpoint.save(folder / "model.pt", INFO, network.state_dict())
     tiles = example_tiles(LITE0.tile)
     return _export(folder, network, LITE0, INFO, folder / "model.pt", tiles)
+
+
+def export_trained(folder: Path) -> Exported:
+    """Export the model in the package, from its checkpoint: masks as sure as trained ones are."""
+    network, preset, info = open_checkpoint(TRAINED)
+    return _export(folder, network, preset, info, TRAINED, example_tiles(preset.tile))
 
 
 def export_published(folder: Path) -> Exported:

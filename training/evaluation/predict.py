@@ -112,11 +112,13 @@ def open_model(
         return open_bundle_model(path, tile, threads, flips, engine, precision)
     if not path.exists():
         raise CheckpointError(f"{path}: no such bundle or checkpoint; give a model.pt or a bundle")
-    of_bundles = {"--flips": flips > 1, "--engine": engine != "auto"}
-    of_bundles["--precision"] = precision != "auto"
-    for option, given in of_bundles.items():
-        if given:
-            raise CheckpointError(f"{option}: {path} is no bundle; make one with nuhtc-export")
+    for option, given, unset in (
+        ("--flips", flips, 1),
+        ("--engine", engine, "auto"),
+        ("--precision", precision, "auto"),
+    ):
+        if given != unset:
+            raise CheckpointError(f"{option} {given}: {path} is no bundle; make one with nuhtc-export")
     if threads:
         torch.set_num_threads(threads)
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
