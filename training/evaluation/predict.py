@@ -118,7 +118,9 @@ def open_model(
         ("--precision", precision, "auto"),
     ):
         if given != unset:
-            raise CheckpointError(f"{option} {given}: {path} is no bundle; make one with nuhtc-export")
+            raise CheckpointError(
+                f"{option} {given}: {path} is no bundle; make one with nuhtc-export"
+            )
     if threads:
         torch.set_num_threads(threads)
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
