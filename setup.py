@@ -17,7 +17,7 @@ setup(
     packages=[
         f"nuhtc.{folder.as_posix().replace('/', '.')}"
         for room in ROOMS
-        for folder in [Path(room), *sorted(p.parent for p in Path(room).glob("*/__init__.py"))]
+        for folder in sorted(path.parent for path in Path(room).rglob("__init__.py"))
     ],
     package_dir={f"nuhtc.{room}": room for room in ROOMS},
     package_data={
