@@ -20,7 +20,7 @@ from nuhtc.runtime.bundle import (
     load_bundle,
 )
 from nuhtc.runtime.bundle_archive import pack_bundle
-from nuhtc.runtime.errors import BundleError, OutputError
+from nuhtc.runtime.ground.errors import BundleError, OutputError
 from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import Preset

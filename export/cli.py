@@ -16,7 +16,7 @@ from nuhtc.export.tensorrt_options import add_options, options_of
 from nuhtc.export.tiles import calibration_tiles, compared_tiles
 from nuhtc.export.tune import tune
 from nuhtc.runtime.bundle import PRECISIONS, Bundle, Card, load_bundle
-from nuhtc.runtime.errors import NuhtcError
+from nuhtc.runtime.ground.errors import NuhtcError
 from nuhtc.training.any_checkpoint import open_checkpoint, parse_classes
 from nuhtc.training.data.open import open_set
 from nuhtc.training.errors import TrainingError

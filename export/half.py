@@ -19,7 +19,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from nuhtc.export.layers import LAYERS, Values, fold_reshapes, last_layers, read_values
-from nuhtc.runtime.errors import BundleError
+from nuhtc.runtime.ground.errors import BundleError
 
 CARRIERS = frozenset(
     {

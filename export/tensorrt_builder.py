@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nuhtc.runtime.atomic import atomic_path
-from nuhtc.runtime.errors import EngineError
+from nuhtc.runtime.ground.errors import EngineError
+from nuhtc.runtime.ground.whole_files import atomic_path
 from nuhtc.runtime.plans import Span
 from nuhtc.runtime.tensorrt_module import TensorRt, describe_gpu
 

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nuhtc.runtime.errors import UsageError
+from nuhtc.runtime.ground.errors import UsageError
 from nuhtc.runtime.resolution import check_mpp
 from nuhtc.runtime.writers import DEFAULT_FORMATS, FORMATS
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from nuhtc.runtime.arguments import ENGINES, available_cores
-from nuhtc.runtime.atomic import atomic_path
+from nuhtc.runtime.ground.whole_files import atomic_path
 
 BUDGET_S = 60.0
 

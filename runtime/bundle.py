@@ -13,8 +13,8 @@ from pathlib import Path
 
 import orjson
 
-from nuhtc.runtime.errors import BundleError
-from nuhtc.runtime.typed_json import build
+from nuhtc.runtime.ground.errors import BundleError
+from nuhtc.runtime.ground.strict_json import build
 
 FORMAT = "nuhtc-bundle"
 VERSION = 2

@@ -15,9 +15,9 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from nuhtc.runtime.atomic import atomic_path
 from nuhtc.runtime.bundle import CARD_MOST_BYTES, FileDigest, parse_card, plain_name
-from nuhtc.runtime.errors import BundleError
+from nuhtc.runtime.ground.errors import BundleError
+from nuhtc.runtime.ground.whole_files import atomic_path
 
 CARD = "card.json"
 EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -9,7 +9,7 @@ import orjson
 from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle import NucleusClass
-from nuhtc.runtime.errors import UsageError
+from nuhtc.runtime.ground.errors import UsageError
 from nuhtc.runtime.nuclei import Nuclei
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nuhtc.runtime.arguments import BENCH, DEMO, parse, settings_for
 from nuhtc.runtime.bench_cli import main as bench
-from nuhtc.runtime.errors import EXIT_DONE, EXIT_FAILED, EXIT_SKIPPED, NuhtcError
+from nuhtc.runtime.ground.errors import EXIT_DONE, EXIT_FAILED, EXIT_SKIPPED, NuhtcError
 from nuhtc.runtime.inputs import check_stems, expand_inputs
 from nuhtc.runtime.terminal import EXIT_INTERRUPTED, close_stdout, complain, log_to_stderr, say
 
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from nuhtc.runtime.bundle import default_bundle, load_bundle
-    from nuhtc.runtime.outputs import prepare_folder
+    from nuhtc.runtime.ground.whole_files import prepare_folder
 
     files = [] if arguments.demo else expand_inputs(arguments.slides)
     check_stems(files)
@@ -116,7 +116,8 @@ def _segment_and_write(
     bundle: "Bundle",
     settings: "RunSettings",
 ) -> "Summary":
-    from nuhtc.runtime.outputs import Wanted, sole_writer, write_outputs
+    from nuhtc.runtime.ground.lock import sole_writer
+    from nuhtc.runtime.outputs import Wanted, write_outputs
     from nuhtc.runtime.pipeline import segment_to_store
     from nuhtc.runtime.slide import open_slide
     from nuhtc.runtime.store.writer import SUFFIX, remove_store
@@ -139,7 +140,7 @@ def _segment_and_write(
 
 def _make_demo(folder: Path) -> Path:
     from nuhtc.runtime.demo_slide import write_demo_slide
-    from nuhtc.runtime.outputs import sole_writer
+    from nuhtc.runtime.ground.lock import sole_writer
 
     path = folder / f"{DEMO}.tiff"
     with sole_writer(folder, DEMO):

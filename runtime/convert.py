@@ -10,10 +10,12 @@ import numpy as np
 
 from nuhtc.runtime.arguments import MIN_AREA_UM2
 from nuhtc.runtime.class_map import read_class_map
-from nuhtc.runtime.errors import UsageError
+from nuhtc.runtime.ground.errors import UsageError
+from nuhtc.runtime.ground.lock import sole_writer
+from nuhtc.runtime.ground.whole_files import prepare_folder
 from nuhtc.runtime.imports.read import SUFFIXES, Imported
 from nuhtc.runtime.nuclei import Nuclei
-from nuhtc.runtime.outputs import Wanted, prepare_folder, sole_writer, target_of, write_formats
+from nuhtc.runtime.outputs import Wanted, target_of, write_formats
 from nuhtc.runtime.slide import open_slide
 from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.store.writer import SUFFIX

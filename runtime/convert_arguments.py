@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from nuhtc.runtime.arguments import add_output_options, formats, number
-from nuhtc.runtime.errors import UsageError
+from nuhtc.runtime.ground.errors import UsageError
 from nuhtc.runtime.writers import DEFAULT_FORMATS, FORMATS
 
 PROG: Final = "nuhtc-convert"

@@ -5,7 +5,7 @@ import json
 from typing import TYPE_CHECKING
 
 from nuhtc.runtime.convert_arguments import PROG, parse
-from nuhtc.runtime.errors import EXIT_DONE, EXIT_FAILED, NuhtcError
+from nuhtc.runtime.ground.errors import EXIT_DONE, EXIT_FAILED, NuhtcError
 from nuhtc.runtime.terminal import EXIT_INTERRUPTED, close_stdout, complain, log_to_stderr, say
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.errors import SlideReadError
+from nuhtc.runtime.ground.errors import SlideReadError
 
 CELL: Final = (64, 64)
 """Level pixels that are damaged as one, where a slide does not say."""

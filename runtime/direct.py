@@ -22,7 +22,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from nuhtc.runtime.errors import SlideReadError
+from nuhtc.runtime.ground.errors import SlideReadError
 
 LOG = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.errors import UsageError
+from nuhtc.runtime.ground.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from nuhtc.runtime.errors import SlideError, UsageError
+from nuhtc.runtime.ground.errors import SlideError, UsageError
 
 SUFFIXES: Final = frozenset(
     {

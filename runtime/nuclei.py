@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.candidates import Candidates
-from nuhtc.runtime.errors import PipelineError
+from nuhtc.runtime.ground.errors import PipelineError
 from nuhtc.runtime.ragged import RingTable, ring_areas
 
 UNITS_PER_PX = 100

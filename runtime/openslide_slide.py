@@ -14,7 +14,7 @@ from openslide import lowlevel
 
 from nuhtc.native.tiler import read_region
 from nuhtc.runtime.direct import DirectReader, TiledLevel, tiled_levels
-from nuhtc.runtime.errors import SlideError, SlideReadError
+from nuhtc.runtime.ground.errors import SlideError, SlideReadError
 from nuhtc.runtime.picture import file_digest
 from nuhtc.runtime.resample import thumbnail
 from nuhtc.runtime.resolution import slide_mpp

@@ -1,21 +1,18 @@
 """The files one slide leaves in the output folder, each made from its store."""
 
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nuhtc.runtime import overlay
-from nuhtc.runtime.atomic import explain
-from nuhtc.runtime.errors import OutputError
-from nuhtc.runtime.lock import hold
+from nuhtc.runtime.ground.versions import printable
 from nuhtc.runtime.nuclei import Nuclei
 from nuhtc.runtime.pipeline import RunSettings, summarize
 from nuhtc.runtime.slide import Slide
 from nuhtc.runtime.store.reader import Store
-from nuhtc.runtime.summary import Clock, Summary, Tally, printable, write_summary
+from nuhtc.runtime.summary import Clock, Summary, Tally, write_summary
 from nuhtc.runtime.view import View, iter_nuclei, tile_boxes
 from nuhtc.runtime.writers.coco_images import write_tile_images
 from nuhtc.runtime.writers.open import open_output
@@ -42,51 +39,6 @@ class Wanted:
     centroids: bool = False
     most_objects: int | None = None
     coco_images: bool = False
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make the output folder and check that files can be written there.
-
-    Raises
-    ------
-    OutputError
-        When it cannot be made or written; asked before the network runs, not after.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"\0")
-    except OSError as refused:
-        raise OutputError(explain(refused, folder)) from refused
-
-
-@contextmanager
-def sole_writer(folder: Path, stem: str) -> Iterator[None]:
-    """Keep every other process from writing the files of one slide while the block runs.
-
-    Parameters
-    ----------
-    folder
-        The output folder.
-    stem
-        What the slide's files and its store are called.
-
-    Raises
-    ------
-    OutputError
-        When another process writes them, or the folder cannot be written.
-    """
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(hold(folder / f".{stem}.lock"))
-        except BlockingIOError as taken:
-            raise OutputError(
-                f"{folder}: another nuhtc-run or nuhtc-convert is writing {stem} there; wait until "
-                "it has ended, or choose another --out"
-            ) from taken
-        except OSError as refused:
-            raise OutputError(explain(refused, folder)) from refused
-        yield
 
 
 def target_of(store: Store, view: View, folder: Path, stem: str) -> Target:

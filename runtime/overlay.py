@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from nuhtc.runtime.atomic import atomic_path
 from nuhtc.runtime.bundle import NucleusClass
-from nuhtc.runtime.errors import SlideReadError
+from nuhtc.runtime.ground.errors import SlideReadError
+from nuhtc.runtime.ground.whole_files import atomic_path
 from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
 from nuhtc.runtime.slide import Slide
 

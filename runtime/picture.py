@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from nuhtc.runtime.errors import SlideError
+from nuhtc.runtime.ground.errors import SlideError
 from nuhtc.runtime.resample import thumbnail
 from nuhtc.runtime.resolution import picture_mpp
 

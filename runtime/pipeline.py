@@ -12,23 +12,16 @@ from nuhtc.runtime.bundle import Bundle
 from nuhtc.runtime.candidates import Candidates
 from nuhtc.runtime.damage import Area
 from nuhtc.runtime.detections import Engine
-from nuhtc.runtime.errors import SlideReadError
 from nuhtc.runtime.grid import Grid
+from nuhtc.runtime.ground.errors import SlideReadError
+from nuhtc.runtime.ground.versions import printable, versions
 from nuhtc.runtime.nuclei import Nuclei, check_extent, model_extent
 from nuhtc.runtime.resolution import working_mpp
 from nuhtc.runtime.slide import Slide
 from nuhtc.runtime.store.manifest import PART_TILES, Manifest
 from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.store.writer import StoreWriter, remove_store
-from nuhtc.runtime.summary import (
-    BundleFacts,
-    Clock,
-    SlideFacts,
-    Summary,
-    Tally,
-    printable,
-    versions,
-)
+from nuhtc.runtime.summary import BundleFacts, Clock, SlideFacts, Summary, Tally
 from nuhtc.runtime.tile_run import Progress, run_tiles
 from nuhtc.runtime.tissue import find_tissue
 from nuhtc.runtime.view import View, iter_nuclei, tile_boxes

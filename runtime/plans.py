@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from nuhtc.runtime.bundle import GRAPHS, PRECISIONS, Bundle, FileDigest, file_digest
-from nuhtc.runtime.errors import EngineError
+from nuhtc.runtime.ground.errors import EngineError
 
 FORMAT = "nuhtc-plan"
 VERSION = 1

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nuhtc.native import tiler
 from nuhtc.runtime.damage import Area, Readable, read_around_damage
-from nuhtc.runtime.errors import SlideReadError
+from nuhtc.runtime.ground.errors import SlideReadError
 
 THUMBNAIL_READ: Final = 1024
 """Side in level pixels of what a thumbnail reads at once; it bounds the memory."""

@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Mapping
 
-from nuhtc.runtime.errors import ResolutionError, UsageError
+from nuhtc.runtime.ground.errors import ResolutionError, UsageError
 
 LOG = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import numpy as np
 import openslide
 from numpy.typing import NDArray
 
-from nuhtc.runtime.errors import SlideError
+from nuhtc.runtime.ground.errors import SlideError
 from nuhtc.runtime.openslide_slide import OpenSlideSlide
 from nuhtc.runtime.picture import PICTURE_SUFFIXES, ArraySlide, PictureSlide
 

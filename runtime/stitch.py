@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 
 from nuhtc.native.stitch import drop_worse, find_rivals, resolve_borders
 from nuhtc.runtime.candidates import Candidates
-from nuhtc.runtime.errors import PipelineError
 from nuhtc.runtime.grid import Grid
+from nuhtc.runtime.ground.errors import PipelineError
 from nuhtc.runtime.join import groups_of, join_pieces, tile_windows
 
 BAND_PX = 8

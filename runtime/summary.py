@@ -30,31 +30,18 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import orjson
 
-from nuhtc.runtime.atomic import atomic_path
 from nuhtc.runtime.bundle import NucleusClass
+from nuhtc.runtime.ground.versions import versions
+from nuhtc.runtime.ground.whole_files import atomic_path
 from nuhtc.runtime.nuclei import Nuclei
 
 STAGES = ("tissue", "read", "network", "outlines", "stitch", "write")
 """Every stage whose time is kept, in the order of the flow."""
-
-_PACKAGES = (
-    "nuhtc",
-    "numpy",
-    "scipy",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "openvino",
-    "openslide-python",
-    "openslide-bin",
-    "pillow",
-    "pyarrow",
-)
 
 
 @dataclass(frozen=True)
@@ -251,21 +238,5 @@ def write_summary(path: Path, summary: Summary) -> None:
         partial.write_bytes(summary.as_json(indent=True) + b"\n")
 
 
-def printable(name: str) -> str:
-    """Return a file's name as text that every encoding of Unicode takes."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of this program and of what it stands on."""
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

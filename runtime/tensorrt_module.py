@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from nuhtc.runtime.errors import EngineError
+from nuhtc.runtime.ground.errors import EngineError
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
 """Python module of each kind of TensorRT."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nuhtc.runtime.atomic import atomic_path
+from nuhtc.runtime.ground.whole_files import atomic_path
 
 RegionReader = Callable[[int, int, int, int], NDArray[np.uint8]]
 """Gives RGB (height, width, 3) for (x, y, width, height)."""

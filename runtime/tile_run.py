@@ -11,8 +11,8 @@ from nuhtc.runtime.bundle import Card
 from nuhtc.runtime.candidates import Candidates, trace_tile
 from nuhtc.runtime.damage import Area
 from nuhtc.runtime.detections import Engine
-from nuhtc.runtime.errors import EngineError, SlideReadError
 from nuhtc.runtime.grid import Grid
+from nuhtc.runtime.ground.errors import EngineError, SlideReadError
 from nuhtc.runtime.slide import Slide
 from nuhtc.runtime.stitch import drop_doubled
 from nuhtc.runtime.store.manifest import PART_TILES, Manifest

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.damage import Area, read_around_damage
-from nuhtc.runtime.errors import SlideReadError
 from nuhtc.runtime.grid import Grid
+from nuhtc.runtime.ground.errors import SlideReadError
 from nuhtc.runtime.resample import best_level, resample_pixels, source_area
 from nuhtc.runtime.slide import Slide
 

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from nuhtc.runtime.lock import hold
+from nuhtc.runtime.ground.lock import hold
 from nuhtc.training.errors import TrainingError
 from nuhtc.training.whole_file import prepare_folder
 

@@ -20,7 +20,7 @@ from nuhtc.runtime.bundle import Card, ProposalSettings
 from nuhtc.runtime.calibration import calibrate
 from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.engines.graphs import Graphs
-from nuhtc.runtime.errors import EngineError
+from nuhtc.runtime.ground.errors import EngineError
 
 MASK_SIDE = 28
 """Side of a mask in samples."""

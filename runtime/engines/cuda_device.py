@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from nuhtc.runtime.errors import EngineError
+from nuhtc.runtime.ground.errors import EngineError
 from nuhtc.runtime.tensorrt_module import describe_gpu
 
 CAPTURE_MODE_THREAD_LOCAL = 1

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle import Bundle
-from nuhtc.runtime.errors import EngineError
+from nuhtc.runtime.ground.errors import EngineError
 
 FEATURES = ("fine4", "fine8", "summary16", "summary32", "semantic")
 """Outputs of the trunk that heads and masks take as they are."""
@@ -94,8 +94,3 @@ def check_classes(bundle: Bundle, found: int) -> None:
             f"{bundle.folder}: heads.onnx gives {found} classes, card.json names "
             f"{len(bundle.card.classes)}; export the model again"
         )
-
-
-def first_line(error: Exception) -> str:
-    """Return what a library's error says, on one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -8,9 +8,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle import Bundle
-from nuhtc.runtime.engines.graphs import FEATURES, Trunk, check_classes, first_line
+from nuhtc.runtime.engines.graphs import FEATURES, Trunk, check_classes
 from nuhtc.runtime.engines.providers import CPU_EP, Provider, find_provider
-from nuhtc.runtime.errors import EngineError
+from nuhtc.runtime.ground.errors import EngineError, first_line
 
 onnxruntime.disable_telemetry_events()
 

@@ -7,7 +7,7 @@ from typing import Final
 from nuhtc.runtime.bundle import Bundle
 from nuhtc.runtime.engines.cascade import CascadeEngine
 from nuhtc.runtime.engines.graphs import Graphs
-from nuhtc.runtime.errors import EngineError, UsageError
+from nuhtc.runtime.ground.errors import EngineError, UsageError
 
 LOG = logging.getLogger(__name__)
 

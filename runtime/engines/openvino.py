@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle import Bundle
-from nuhtc.runtime.engines.graphs import FEATURES, Trunk, check_classes, first_line
-from nuhtc.runtime.errors import EngineError
+from nuhtc.runtime.engines.graphs import FEATURES, Trunk, check_classes
+from nuhtc.runtime.ground.errors import EngineError, first_line
 
 # Only OpenVINO's converter reports its use to its maker, and nothing here calls that: the
 # core reads ONNX by itself.

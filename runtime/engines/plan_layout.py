@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from nuhtc.runtime.engines.graphs import FEATURES
-from nuhtc.runtime.errors import EngineError
+from nuhtc.runtime.ground.errors import EngineError
 from nuhtc.runtime.plans import Binding, Plan
 
 

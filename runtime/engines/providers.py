@@ -5,8 +5,7 @@ from typing import Any
 
 import onnxruntime
 
-from nuhtc.runtime.engines.graphs import first_line
-from nuhtc.runtime.errors import EngineError
+from nuhtc.runtime.ground.errors import EngineError, first_line
 
 CUDA_EP = "CUDAExecutionProvider"
 RTX_EP = "NvTensorRTRTXExecutionProvider"

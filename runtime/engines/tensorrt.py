@@ -32,7 +32,7 @@ from nuhtc.runtime.engines.plan_layout import (
     parts_of,
     shape_of,
 )
-from nuhtc.runtime.errors import EngineError
+from nuhtc.runtime.ground.errors import EngineError
 from nuhtc.runtime.plans import Here, Plan, build_command, choose_plans
 from nuhtc.runtime.tensorrt_module import TensorRt, load_tensorrt
 

@@ -12,13 +12,14 @@ import pyarrow as pa
 import shapely
 
 from nuhtc.runtime.bundle import NucleusClass
-from nuhtc.runtime.errors import ImportedError
+from nuhtc.runtime.ground.errors import ImportedError
+from nuhtc.runtime.ground.versions import printable
 from nuhtc.runtime.imports.json_outlines import read_json
 from nuhtc.runtime.imports.outlines import Source, to_nuclei
 from nuhtc.runtime.imports.tables import read_geopackage, read_geoparquet
 from nuhtc.runtime.nuclei import Nuclei
 from nuhtc.runtime.resolution import check_mpp
-from nuhtc.runtime.summary import SlideFacts, printable
+from nuhtc.runtime.summary import SlideFacts
 
 SUFFIXES = (".geojson", ".geojson.gz", ".json", ".json.gz", ".gpkg", ".parquet")
 """What can be imported."""

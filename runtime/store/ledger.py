@@ -12,7 +12,7 @@ from typing import Final
 import orjson
 
 from nuhtc.runtime.damage import Area
-from nuhtc.runtime.errors import StoreError
+from nuhtc.runtime.ground.errors import StoreError
 
 LEDGER: Final = "ledger.jsonl"
 

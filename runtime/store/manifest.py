@@ -9,10 +9,10 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from nuhtc.runtime.atomic import atomic_path
 from nuhtc.runtime.bundle import NucleusClass
-from nuhtc.runtime.errors import StoreError
 from nuhtc.runtime.grid import Grid
+from nuhtc.runtime.ground.errors import StoreError
+from nuhtc.runtime.ground.whole_files import atomic_path
 from nuhtc.runtime.summary import BundleFacts, SlideFacts
 
 MANIFEST: Final = "manifest.json"

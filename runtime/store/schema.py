@@ -20,8 +20,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from nuhtc.runtime.candidates import Candidates
-from nuhtc.runtime.errors import StoreError
 from nuhtc.runtime.grid import Grid
+from nuhtc.runtime.ground.errors import StoreError
 from nuhtc.runtime.ragged import ring_areas, ring_bounds, ring_centroids
 
 _COMPRESSION = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1))

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from nuhtc.native.rle import rle_texts
 from nuhtc.native.text import ring_texts, weave
-from nuhtc.runtime.errors import OutputError
+from nuhtc.runtime.ground.errors import OutputError
+from nuhtc.runtime.ground.versions import printable
 from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
-from nuhtc.runtime.summary import printable
 from nuhtc.runtime.writers import columns
 from nuhtc.runtime.writers.target import Files, Output, Target, check_nuclei, made_folder
 

@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from nuhtc.runtime.atomic import atomic_path, explain
-from nuhtc.runtime.errors import OutputError, SlideError
+from nuhtc.runtime.ground.errors import OutputError, SlideError
+from nuhtc.runtime.ground.whole_files import atomic_path, explain
 from nuhtc.runtime.slide import Slide
 from nuhtc.runtime.summary import SlideFacts
 from nuhtc.runtime.writers.coco import SUFFIX, image_name

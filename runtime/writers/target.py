@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.atomic import atomic_path, explain
 from nuhtc.runtime.bundle import NucleusClass
-from nuhtc.runtime.errors import OutputError
+from nuhtc.runtime.ground.errors import OutputError
+from nuhtc.runtime.ground.whole_files import atomic_path, explain
 from nuhtc.runtime.nuclei import Nuclei
 from nuhtc.runtime.summary import SlideFacts
 

@@ -24,7 +24,7 @@ from nuhtc.export.precisions import FLOAT, HALF, INTEGER
 from nuhtc.export.report import FILES as REPORT
 from nuhtc.export.tiles import example_tiles, read_tiles
 from nuhtc.runtime.bundle import Bundle, load_bundle
-from nuhtc.runtime.errors import SlideError
+from nuhtc.runtime.ground.errors import SlideError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from nuhtc.export.half import half_layers, to_half
-from nuhtc.runtime.errors import BundleError
+from nuhtc.runtime.ground.errors import BundleError
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 node = helper.make_node

@@ -8,7 +8,7 @@ from reference.toy_bundle import toy_bundle
 
 from nuhtc.export.tensorrt_builder import GPUS, Destination, Target
 from nuhtc.export.tensorrt_graph import load, prepare
-from nuhtc.runtime.errors import EngineError
+from nuhtc.runtime.ground.errors import EngineError
 from nuhtc.runtime.plans import Span
 
 SPANS = {"tiles": Span(1, 2, 4)}

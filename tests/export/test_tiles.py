@@ -8,7 +8,7 @@ from reference.tiny import disc_image
 
 from nuhtc.export import tiles as module
 from nuhtc.export.tiles import CALIBRATED, calibration_tiles, compared_tiles, example_tiles
-from nuhtc.runtime.errors import SlideError
+from nuhtc.runtime.ground.errors import SlideError
 from nuhtc.training.data.images import AnnotatedImage
 
 

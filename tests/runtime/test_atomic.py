@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nuhtc.runtime.atomic import atomic_path
-from nuhtc.runtime.errors import OutputError
+from nuhtc.runtime.ground.errors import OutputError
+from nuhtc.runtime.ground.whole_files import atomic_path
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:

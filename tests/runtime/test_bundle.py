@@ -25,7 +25,7 @@ from nuhtc.runtime.bundle import (
     file_digest,
     load_bundle,
 )
-from nuhtc.runtime.errors import BundleError
+from nuhtc.runtime.ground.errors import BundleError
 
 FILES = ("trunk.onnx", "heads.onnx", "masks.onnx")
 

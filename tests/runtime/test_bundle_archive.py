@@ -17,7 +17,7 @@ from reference.toy_bundle import toy_bundle
 from nuhtc.runtime import bundle_archive
 from nuhtc.runtime.bundle import file_digest, load_bundle
 from nuhtc.runtime.bundle_archive import pack_bundle
-from nuhtc.runtime.errors import BundleError
+from nuhtc.runtime.ground.errors import BundleError
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ import nuhtc.runtime.bundle
 import nuhtc.runtime.engines.open
 from nuhtc.runtime.cli import main
 from nuhtc.runtime.detections import Detections
-from nuhtc.runtime.errors import SlideReadError
+from nuhtc.runtime.ground.errors import SlideReadError
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "wsi"
 

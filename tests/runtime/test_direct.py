@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nuhtc.runtime import direct
-from nuhtc.runtime.errors import SlideError, SlideReadError
 from nuhtc.runtime.grid import Grid
+from nuhtc.runtime.ground.errors import SlideError, SlideReadError
 from nuhtc.runtime.openslide_slide import OpenSlideSlide
 from nuhtc.runtime.tiff import write_pyramid
 from nuhtc.runtime.tiles import read_block

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nuhtc.runtime.errors import UsageError
 from nuhtc.runtime.grid import Grid
+from nuhtc.runtime.ground.errors import UsageError
 
 
 @st.composite

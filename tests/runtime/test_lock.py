@@ -17,8 +17,7 @@ from reference.made_store import made_store
 from reference.oracle import paint
 
 from nuhtc.runtime.convert_cli import main as convert
-from nuhtc.runtime.lock import hold
-from nuhtc.runtime.outputs import sole_writer
+from nuhtc.runtime.ground.lock import hold, sole_writer
 from nuhtc.runtime.store.manifest import MANIFEST
 
 ORACLE_RUN = Path(__file__).parents[1] / "reference" / "oracle_run.py"

@@ -12,8 +12,8 @@ from reference.made_nuclei import made_candidates, made_nuclei
 from reference.oracle import OracleEngine, paint
 
 from nuhtc.runtime.candidates import Candidates, trace_tile
-from nuhtc.runtime.errors import PipelineError
 from nuhtc.runtime.grid import Grid
+from nuhtc.runtime.ground.errors import PipelineError
 from nuhtc.runtime.nuclei import MIN_SCALE, Nuclei, model_extent, to_nuclei
 from nuhtc.runtime.ragged import check_rings, join_rings, ring_areas, take_rings
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from reference.made_nuclei import CLASSES, made_nuclei
 
-from nuhtc.runtime.errors import OutputError, SlideReadError
+from nuhtc.runtime.ground.errors import OutputError, SlideReadError
 from nuhtc.runtime.nuclei import Nuclei
 from nuhtc.runtime.overlay import Survey, write_overlay
 from nuhtc.runtime.picture import ArraySlide

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from nuhtc.runtime.errors import SlideError
+from nuhtc.runtime.ground.errors import SlideError
 from nuhtc.runtime.picture import ArraySlide, PictureSlide, read_picture
 from nuhtc.runtime.slide import open_slide
 

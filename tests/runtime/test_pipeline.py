@@ -12,7 +12,7 @@ from reference.oracle import OracleEngine, class_probabilities, oracle_slide
 from scipy import ndimage
 
 from nuhtc.runtime.detections import Detections
-from nuhtc.runtime.errors import EngineError, PipelineError, SlideReadError, UsageError
+from nuhtc.runtime.ground.errors import EngineError, PipelineError, SlideReadError, UsageError
 from nuhtc.runtime.picture import ArraySlide
 from nuhtc.runtime.pipeline import RunSettings, segment_slide
 

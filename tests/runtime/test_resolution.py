@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from nuhtc.runtime.errors import ResolutionError, UsageError
+from nuhtc.runtime.ground.errors import ResolutionError, UsageError
 from nuhtc.runtime.resolution import picture_mpp, slide_mpp, working_mpp
 
 

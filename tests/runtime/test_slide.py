@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nuhtc.runtime.errors import NuhtcError, ResolutionError, SlideError, SlideReadError
+from nuhtc.runtime.ground.errors import NuhtcError, ResolutionError, SlideError, SlideReadError
 from nuhtc.runtime.picture import ArraySlide
 from nuhtc.runtime.resample import UNREADABLE, thumbnail
 from nuhtc.runtime.slide import Slide, open_slide

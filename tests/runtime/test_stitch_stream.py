@@ -14,8 +14,8 @@ from reference.seen import as_set, everywhere, grid_over, see
 
 from nuhtc.native.stitch import find_rivals
 from nuhtc.runtime.candidates import Candidates
-from nuhtc.runtime.errors import PipelineError
 from nuhtc.runtime.grid import Grid
+from nuhtc.runtime.ground.errors import PipelineError
 from nuhtc.runtime.stitch import StitchStream, stitch
 
 SCENES = settings.default.max_examples // 4

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import nuhtc.runtime.summary as module
-from nuhtc.runtime.errors import OutputError
-from nuhtc.runtime.summary import STAGES, BundleFacts, SlideFacts, Summary, printable, write_summary
+from nuhtc.runtime.ground.errors import OutputError
+from nuhtc.runtime.ground.versions import printable
+from nuhtc.runtime.summary import STAGES, BundleFacts, SlideFacts, Summary, write_summary
 
 SUMMARY = Summary(
     slide=SlideFacts("a.svs", "sha256:1", 2000, 1000, 0.5),

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 from reference.elsewhere import Elsewhere, errors_of_a_load, version
 
-from nuhtc.runtime.errors import EngineError
+from nuhtc.runtime.ground.errors import EngineError
 from nuhtc.runtime.tensorrt_module import describe_gpu, load_tensorrt
 
 

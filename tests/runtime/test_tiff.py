@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nuhtc.runtime import tiff
-from nuhtc.runtime.errors import OutputError
+from nuhtc.runtime.ground.errors import OutputError
 from nuhtc.runtime.tiff import write_pyramid
 
 

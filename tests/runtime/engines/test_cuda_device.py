@@ -11,7 +11,7 @@ import pytest
 
 from nuhtc.runtime.engines import cuda_device
 from nuhtc.runtime.engines.cuda_device import CudaDevice, view
-from nuhtc.runtime.errors import EngineError
+from nuhtc.runtime.ground.errors import EngineError
 
 
 class Library:

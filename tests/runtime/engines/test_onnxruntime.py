@@ -15,7 +15,7 @@ from nuhtc.runtime.bundle import Bundle
 from nuhtc.runtime.engines.graphs import FEATURES
 from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.engines.providers import CPU_EP, CUDA_EP, CUDA_OPTIONS, RTX_EP
-from nuhtc.runtime.errors import EngineError
+from nuhtc.runtime.ground.errors import EngineError
 
 TILE = toy_tile([(2, 2, 10, 12, 90), (14, 14, 24, 30, 80)])
 

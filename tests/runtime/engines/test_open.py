@@ -18,7 +18,7 @@ from nuhtc.runtime.engines.open import (
     PRECISIONS_OF,
     open_engine,
 )
-from nuhtc.runtime.errors import BundleError, EngineError, UsageError
+from nuhtc.runtime.ground.errors import BundleError, EngineError, UsageError
 
 
 @pytest.fixture

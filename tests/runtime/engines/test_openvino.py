@@ -14,7 +14,7 @@ from nuhtc.runtime.bundle import Bundle, default_bundle, load_bundle
 from nuhtc.runtime.demo_slide import demo_picture
 from nuhtc.runtime.engines import openvino as backend
 from nuhtc.runtime.engines.open import open_engine
-from nuhtc.runtime.errors import BundleError, EngineError
+from nuhtc.runtime.ground.errors import BundleError, EngineError
 
 TILE = toy_tile([(2, 2, 10, 12, 90), (14, 14, 24, 30, 80)])
 

@@ -18,7 +18,7 @@ from nuhtc.runtime.engines import tensorrt as engine
 from nuhtc.runtime.engines.cascade import CascadeEngine
 from nuhtc.runtime.engines.onnxruntime import OnnxRuntimeGraphs
 from nuhtc.runtime.engines.tensorrt import TensorRtGraphs
-from nuhtc.runtime.errors import EngineError
+from nuhtc.runtime.ground.errors import EngineError
 from nuhtc.runtime.plans import FOLDER, Span, read_plan
 from nuhtc.runtime.tensorrt_module import TensorRt, load_tensorrt
 

@@ -12,7 +12,7 @@ from reference.made_nuclei import made_bundle
 from reference.made_store import SETTINGS, bytes_of, empty_slide, made_slide, made_store
 from reference.oracle import OracleEngine
 
-from nuhtc.runtime.errors import OutputError, StoreError
+from nuhtc.runtime.ground.errors import OutputError, StoreError
 from nuhtc.runtime.pipeline import segment_slide
 from nuhtc.runtime.store.ledger import LEDGER, read_ledger
 from nuhtc.runtime.store.manifest import MANIFEST

@@ -9,7 +9,7 @@ from reference.made_nuclei import CLASSES, made_nuclei, made_target
 from reference.validators import VALIDATORS
 
 from nuhtc.runtime.bundle import NucleusClass
-from nuhtc.runtime.errors import OutputError
+from nuhtc.runtime.ground.errors import OutputError
 from nuhtc.runtime.nuclei import Nuclei
 from nuhtc.runtime.writers import FORMATS
 from nuhtc.runtime.writers.open import open_output

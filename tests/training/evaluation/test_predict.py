@@ -12,7 +12,7 @@ from reference.oracle import OracleEngine, paint
 from reference.tiny import TINY, TINY_INFO
 from torch import Tensor
 
-from nuhtc.runtime.errors import BundleError, EngineError
+from nuhtc.runtime.ground.errors import BundleError, EngineError
 from nuhtc.runtime.nuclei import UNITS_PER_PX
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.errors import CheckpointError, TrainingError

@@ -87,3 +87,8 @@ class OutputError(NuhtcError):
 
 class PipelineError(NuhtcError):
     """Two stages of a run contradict each other, such as results for a tile nobody asked for."""
+
+
+def first_line(error: Exception) -> str:
+    """Return what a library's error says, on one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -3,10 +3,11 @@
 import contextlib
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from nuhtc.runtime.errors import OutputError
+from nuhtc.runtime.ground.errors import OutputError
 
 
 @contextlib.contextmanager
@@ -70,3 +71,19 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the output folder and check that files can be written there.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be made or written; asked before the network runs, not after.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"\0")
+    except OSError as refused:
+        raise OutputError(explain(refused, folder)) from refused

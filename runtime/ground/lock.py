@@ -12,8 +12,12 @@ import fcntl
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
+
+from nuhtc.runtime.ground.errors import OutputError
+from nuhtc.runtime.ground.whole_files import explain
 
 LOG = logging.getLogger(__name__)
 
@@ -65,3 +69,32 @@ def _locked(path: Path) -> int:
                 os.close(handle)
                 raise
         os.close(handle)
+
+
+@contextmanager
+def sole_writer(folder: Path, stem: str) -> Iterator[None]:
+    """Keep every other process from writing the files of one slide while the block runs.
+
+    Parameters
+    ----------
+    folder
+        The output folder.
+    stem
+        What the slide's files and its store are called.
+
+    Raises
+    ------
+    OutputError
+        When another process writes them, or the folder cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(hold(folder / f".{stem}.lock"))
+        except BlockingIOError as taken:
+            raise OutputError(
+                f"{folder}: another nuhtc-run or nuhtc-convert is writing {stem} there; wait until "
+                "it has ended, or choose another --out"
+            ) from taken
+        except OSError as refused:
+            raise OutputError(explain(refused, folder)) from refused
+        yield

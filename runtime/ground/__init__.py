@@ -1,0 +1,1 @@
+"""What knows nothing of slides: errors, whole files, locks, strict JSON, versions."""
