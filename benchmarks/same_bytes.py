@@ -63,9 +63,9 @@ def slides(place: Place) -> None:
             "nuhtc-convert", store, "--to", "all", "--centroids", "--out", "mapped", *options
         )
         place.command("nuhtc-convert", store, "--info", "--json", out=f"{file.stem}.info.json")
-    place.command(
-        "nuhtc-convert", f"slides/{files[1].stem}.geojson.gz", "--to", "all", "--out", "again"
-    )
+    for suffix in ("geojson.gz", "gpkg"):
+        outlines, out = f"slides/{files[1].stem}.{suffix}", f"again-{suffix}"
+        place.command("nuhtc-convert", outlines, "--mpp", 0.19448, "--to", "all", "--out", out)
 
 
 def resampled(place: Place) -> None:

@@ -19,7 +19,6 @@ from nuhtc.runtime.bundle import PRECISIONS, Bundle, Card, load_bundle
 from nuhtc.runtime.ground.errors import NuhtcError
 from nuhtc.training.any_checkpoint import open_checkpoint, parse_classes
 from nuhtc.training.data.open import open_set
-from nuhtc.training.errors import TrainingError
 from nuhtc.training.info import ClassInfo
 from nuhtc.training.presets import PRESETS, Preset
 from nuhtc.training.published import PRESET
@@ -184,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return dict(zip(REPORT_FILES, contents, strict=True))
 
         bundle = write_bundle(network, preset, info, arguments.out, wanted, tune=tuned, prove=prove)
-    except (NuhtcError, TrainingError) as error:
+    except NuhtcError as error:
         print(f"nuhtc-export: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

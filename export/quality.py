@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle import Bundle
 from nuhtc.runtime.detections import Detections, Engine
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.boxes import iou
 from nuhtc.training.data.images import AnnotatedImage, AnnotatedSet
 from nuhtc.training.data.splits import split
-from nuhtc.training.errors import DataError
 from nuhtc.training.evaluation.evaluate import Evaluation, Task, evaluate
 from nuhtc.training.evaluation.predict import predict
 from nuhtc.training.evaluation.predict_bundle import BundleModel

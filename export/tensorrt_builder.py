@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nuhtc.runtime.ground.errors import EngineError
-from nuhtc.runtime.ground.whole_files import atomic_path
+from nuhtc.runtime.ground.whole_files import whole_file
 from nuhtc.runtime.plans import Span
 from nuhtc.runtime.tensorrt_module import TensorRt, describe_gpu
 
@@ -146,7 +146,7 @@ def build_plan(
         reason = _one_line(reasons[0]) if reasons else "it gives no reason"
         raise EngineError(f"{name}: {tensorrt.kind} cannot build it ({reason})")
     if cache is not None and target.timing_cache is not None:
-        with atomic_path(target.timing_cache) as path:
+        with whole_file(target.timing_cache) as path:
             path.write_bytes(bytes(cache.serialize()))
     return bytes(plan)
 

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from nuhtc.runtime.ground.errors import SlideError
+from nuhtc.runtime.ground.errors import DataError, SlideError
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.splits import split
-from nuhtc.training.errors import DataError
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 

@@ -14,8 +14,8 @@ from nuhtc.runtime.bundle import Bundle, Card
 from nuhtc.runtime.calibration import calibrate
 from nuhtc.runtime.detections import Detections, Engine
 from nuhtc.runtime.engines.open import open_engine
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedSet
-from nuhtc.training.errors import DataError
 from nuhtc.training.evaluation.evaluate import Evaluation
 from nuhtc.training.evaluation.instance import compare
 from nuhtc.training.evaluation.overlaps import overlaps

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from nuhtc.runtime.arguments import ENGINES, available_cores
-from nuhtc.runtime.ground.whole_files import atomic_path
+from nuhtc.runtime.ground.whole_files import whole_file
 
 BUDGET_S = 60.0
 
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> str:
     )
     content = {"machine": machine(), **report.as_dict()}
     if arguments.out is not None:
-        with atomic_path(arguments.out) as partial:
+        with whole_file(arguments.out) as partial:
             partial.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
     return orjson.dumps(content).decode() if arguments.json else report.as_text()
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from nuhtc.runtime.bundle import CARD_MOST_BYTES, FileDigest, parse_card, plain_name
 from nuhtc.runtime.ground.errors import BundleError
-from nuhtc.runtime.ground.whole_files import atomic_path
+from nuhtc.runtime.ground.whole_files import whole_file
 
 CARD = "card.json"
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -40,7 +40,7 @@ def pack_bundle(folder: Path, archive: Path) -> None:
         The archive cannot be written.
     """
     with (
-        atomic_path(archive) as partial,
+        whole_file(archive) as partial,
         zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as packed,
     ):
         for path in sorted(folder.iterdir()):

@@ -116,8 +116,7 @@ def _segment_and_write(
     bundle: "Bundle",
     settings: "RunSettings",
 ) -> "Summary":
-    from nuhtc.runtime.ground.lock import sole_writer
-    from nuhtc.runtime.outputs import Wanted, write_outputs
+    from nuhtc.runtime.outputs import Wanted, sole_writer_of, write_outputs
     from nuhtc.runtime.pipeline import segment_to_store
     from nuhtc.runtime.slide import open_slide
     from nuhtc.runtime.store.writer import SUFFIX, remove_store
@@ -130,7 +129,7 @@ def _segment_and_write(
     )
     slide = open_slide(file, mpp=arguments.mpp, picture_mpp=bundle.card.mpp)
     folder = arguments.out / (slide.name + SUFFIX)
-    with closing(slide), sole_writer(arguments.out, slide.name):
+    with closing(slide), sole_writer_of(arguments.out, slide.name):
         if arguments.fresh:
             remove_store(folder)
         with _Bar(slide.name) as bar:
@@ -140,10 +139,10 @@ def _segment_and_write(
 
 def _make_demo(folder: Path) -> Path:
     from nuhtc.runtime.demo_slide import write_demo_slide
-    from nuhtc.runtime.ground.lock import sole_writer
+    from nuhtc.runtime.outputs import sole_writer_of
 
     path = folder / f"{DEMO}.tiff"
-    with sole_writer(folder, DEMO):
+    with sole_writer_of(folder, DEMO):
         write_demo_slide(path)
     return path
 

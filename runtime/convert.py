@@ -11,11 +11,10 @@ import numpy as np
 from nuhtc.runtime.arguments import MIN_AREA_UM2
 from nuhtc.runtime.class_map import read_class_map
 from nuhtc.runtime.ground.errors import UsageError
-from nuhtc.runtime.ground.lock import sole_writer
 from nuhtc.runtime.ground.whole_files import prepare_folder
 from nuhtc.runtime.imports.read import SUFFIXES, Imported
 from nuhtc.runtime.nuclei import Nuclei
-from nuhtc.runtime.outputs import Wanted, target_of, write_formats
+from nuhtc.runtime.outputs import Wanted, sole_writer_of, target_of, write_formats
 from nuhtc.runtime.slide import open_slide
 from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.store.writer import SUFFIX
@@ -123,7 +122,7 @@ def convert_store(
             slide = stack.enter_context(closing(open_slide(pictured, mpp=made.slide.mpp)))
             check_slide(slide, made.slide)
         prepare_folder(out)
-        stack.enter_context(sole_writer(out, target.stem))
+        stack.enter_context(sole_writer_of(out, target.stem))
         chunks = iter_nuclei(store.parts(), made, store.ran, view)
         files = write_formats(target, tally.counting(chunks), wanted)
         if slide is not None:
@@ -178,7 +177,7 @@ def convert_file(imported: Imported, chosen: Chosen, wanted: Wanted, out: Path) 
         },
     )
     tally = Tally(target.classes)
-    with sole_writer(out, target.stem):
+    with sole_writer_of(out, target.stem):
         files = write_formats(target, tally.counting(_shown(imported, view)), wanted)
     return Converted(tally.per_class, files)
 

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nuhtc.runtime import overlay
+from nuhtc.runtime.ground.lock import sole_writer
 from nuhtc.runtime.ground.versions import printable
 from nuhtc.runtime.nuclei import Nuclei
 from nuhtc.runtime.pipeline import RunSettings, summarize
@@ -39,6 +40,26 @@ class Wanted:
     centroids: bool = False
     most_objects: int | None = None
     coco_images: bool = False
+
+
+def sole_writer_of(folder: Path, stem: str) -> AbstractContextManager[None]:
+    """Keep every other process from writing the files of one slide while the block runs.
+
+    Parameters
+    ----------
+    folder
+        The output folder.
+    stem
+        What the slide's files and its store are called.
+
+    Raises
+    ------
+    OutputError
+        When another process writes them, or the folder cannot be written.
+    """
+    return sole_writer(
+        folder / f".{stem}.lock", f"another nuhtc-run or nuhtc-convert is writing {stem}"
+    )
 
 
 def target_of(store: Store, view: View, folder: Path, stem: str) -> Target:

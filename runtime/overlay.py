@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from nuhtc.runtime.bundle import NucleusClass
 from nuhtc.runtime.ground.errors import SlideReadError
-from nuhtc.runtime.ground.whole_files import atomic_path
+from nuhtc.runtime.ground.whole_files import whole_file
 from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
 from nuhtc.runtime.slide import Slide
 
@@ -131,7 +131,7 @@ def write_overlay(
     else:
         picture = _with_detail(overview, scale, survey, nuclei, colors)
     picture = _with_legend(picture, survey.counts, classes)
-    with atomic_path(path) as partial:
+    with whole_file(path) as partial:
         picture.save(partial, format="PNG", compress_level=_COMPRESSION)
 
 

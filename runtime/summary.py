@@ -37,7 +37,7 @@ import orjson
 
 from nuhtc.runtime.bundle import NucleusClass
 from nuhtc.runtime.ground.versions import versions
-from nuhtc.runtime.ground.whole_files import atomic_path
+from nuhtc.runtime.ground.whole_files import whole_file
 from nuhtc.runtime.nuclei import Nuclei
 
 STAGES = ("tissue", "read", "network", "outlines", "stitch", "write")
@@ -234,7 +234,7 @@ def write_summary(path: Path, summary: Summary) -> None:
     OutputError
         When the file cannot be written.
     """
-    with atomic_path(path) as partial:
+    with whole_file(path) as partial:
         partial.write_bytes(summary.as_json(indent=True) + b"\n")
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nuhtc.runtime.ground.whole_files import atomic_path
+from nuhtc.runtime.ground.whole_files import whole_file
 
 RegionReader = Callable[[int, int, int, int], NDArray[np.uint8]]
 """Gives RGB (height, width, 3) for (x, y, width, height)."""
@@ -91,7 +91,7 @@ def write_pyramid(
     while max(levels[-1].width, levels[-1].height) > tile:
         levels.append(_Level((levels[-1].width + 1) // 2, (levels[-1].height + 1) // 2))
     big = width * height * 4 >= BIG_FROM
-    with atomic_path(path) as partial, partial.open("wb") as file:
+    with whole_file(path) as partial, partial.open("wb") as file:
         file.write(_header(big))
         for y in range(0, height, tile):
             rows = read(0, y, width, min(tile, height - y))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training import checkpoint
 from nuhtc.training.data.classes import PANNUKE
-from nuhtc.training.errors import CheckpointError
 from nuhtc.training.info import CheckpointInfo, ClassInfo, DataInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import Preset

@@ -9,7 +9,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nuhtc.training.errors import CheckpointError
+from nuhtc.runtime.ground.errors import CheckpointError
 
 
 class HalvingConv(nn.Conv2d):

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nuhtc.training.errors import CheckpointError, TrainingError
+from nuhtc.runtime.ground.errors import CheckpointError, OutputError
+from nuhtc.runtime.ground.whole_files import whole_file
 from nuhtc.training.fit import check_fit
 from nuhtc.training.info import CheckpointInfo, ClassInfo, DataInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import PRESETS, Preset
-from nuhtc.training.whole_file import whole_file
 
 FORMAT = "nuhtc-checkpoint"
 VERSION = 1
@@ -39,7 +39,7 @@ def save(path: Path, info: CheckpointInfo, weights: dict[str, Tensor], **more: A
 
     Raises
     ------
-    CheckpointError
+    OutputError
         The file cannot be written.
     """
     content = {
@@ -52,10 +52,8 @@ def save(path: Path, info: CheckpointInfo, weights: dict[str, Tensor], **more: A
     try:
         with whole_file(path) as partial, partial.open("wb") as file:
             torch.save(content, file)
-    except TrainingError as error:
-        raise CheckpointError(str(error)) from error
     except RuntimeError as error:  # PyTorch's writer makes one of a full disk
-        raise CheckpointError(f"{path}: cannot be written ({error})") from error
+        raise OutputError(f"{path}: cannot be written ({error})") from error
 
 
 def _plain(value: Any) -> Any:

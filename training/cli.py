@@ -4,17 +4,19 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from nuhtc.runtime.ground.errors import NuhtcError
+from nuhtc.runtime.ground.lock import sole_writer
+from nuhtc.runtime.ground.whole_files import prepare_folder
 from nuhtc.training import checkpoint
 from nuhtc.training.any_checkpoint import data_of
 from nuhtc.training.data.selection import Selection, select
-from nuhtc.training.errors import TrainingError
 from nuhtc.training.imagenet import load_imagenet
 from nuhtc.training.info import CheckpointInfo, DataInfo
 from nuhtc.training.initial import initialise
@@ -23,7 +25,6 @@ from nuhtc.training.network import PARTS, NuHTC
 from nuhtc.training.presets import PRESETS, Preset
 from nuhtc.training.processes import Processes, own_device, processes
 from nuhtc.training.recipe import AUGMENTS, SCHEDULES, Recipe
-from nuhtc.training.run_folder import own_folder
 
 DEFAULTS = RunSettings()
 
@@ -175,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         device = own_device(arguments.device)
         with processes(device) as group:
             _train(arguments, device, group)
-    except TrainingError as error:
+    except NuhtcError as error:
         print(f"nuhtc-train: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -259,7 +260,7 @@ def _train(arguments: argparse.Namespace, device: torch.device, group: Processes
     settings = make_settings(recipe, len(chosen.data), device, arguments)
     info = CheckpointInfo(preset.name, chosen.classes, _data(chosen, arguments))
     # One process writes for all that train together, so that one keeps the others' runs out.
-    with own_folder(arguments.out) if group.first else nullcontext():
+    with _own_folder(arguments.out) if group.first else nullcontext():
         run = Run(
             preset,
             info,
@@ -280,6 +281,12 @@ def _train(arguments: argparse.Namespace, device: torch.device, group: Processes
         print(f"{arguments.out / 'model.pt'}: step {final.steps}")
         for name, values in final.metrics:
             print(f"  {name}: " + ", ".join(f"{key} {value:g}" for key, value in values))
+
+
+def _own_folder(folder: Path) -> AbstractContextManager[None]:
+    """Make the run's folder and keep every other run out of it."""
+    prepare_folder(folder)
+    return sole_writer(folder / ".lock", "another nuhtc-train is writing")
 
 
 def _data(chosen: Selection, arguments: argparse.Namespace) -> tuple[DataInfo, ...]:

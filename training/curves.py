@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from nuhtc.training.errors import TrainingError
+from nuhtc.runtime.ground.errors import TrainingError
+from nuhtc.runtime.ground.whole_files import whole_file
 from nuhtc.training.logs import FIRST_COLUMNS, LogTable, read_log
-from nuhtc.training.whole_file import whole_file
 
 DASHES = ("-", "--", ":")
 """Of the parts of the loss, once the ten colours are used up."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nuhtc.training.errors import CheckpointError
+from nuhtc.runtime.ground.errors import CheckpointError
 
 LISTED = 20
 """At most this many names of a kind stand in a message."""

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import timm
 from torch import Tensor, nn
 
+from nuhtc.runtime.ground.errors import CheckpointError, TrainingError
 from nuhtc.training.backbone import EfficientNetLite0
-from nuhtc.training.errors import CheckpointError, TrainingError
 from nuhtc.training.swin import SwinTransformer
 
 SWIN = "swin_tiny_patch4_window7_224"

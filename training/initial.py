@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training import checkpoint
 from nuhtc.training.any_checkpoint import check_preset, is_ours
-from nuhtc.training.errors import CheckpointError
 from nuhtc.training.fit import check_fit
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import Preset

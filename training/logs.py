@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from nuhtc.training.errors import TrainingError
+from nuhtc.runtime.ground.errors import TrainingError
 
 FIRST_COLUMNS = ("step", "seconds", "learning_rate", "validation_pq", "loss")
 """The columns of every ``log.csv``; one for each part of the loss follows."""

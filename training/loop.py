@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from nuhtc.runtime.ground.errors import CheckpointError, TrainingError
+from nuhtc.runtime.ground.whole_files import prepare_folder
 from nuhtc.training import checkpoint
 from nuhtc.training.average import Averaged
 from nuhtc.training.curves import plot_curves
 from nuhtc.training.data.images import Part, Pictures
 from nuhtc.training.data.selection import TrainingData
 from nuhtc.training.data.tiles import RandomTiles, TileTargets, batches
-from nuhtc.training.errors import CheckpointError, TrainingError
 from nuhtc.training.evaluation.validation import ImageResult, summarise, validate
 from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.logs import TrainingLog
@@ -160,12 +161,7 @@ class Run:
     def train(self) -> None:
         """Train to the last step, then measure on every held-out picture."""
         settings = self.settings
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrainingError(
-                f"{self.folder}: cannot be made ({error.strerror}); choose another --out"
-            ) from error
+        prepare_folder(self.folder)
         stream = batches(
             self.tiles, self.recipe.batch, self.step, settings.steps, settings.workers,
             self.processes,

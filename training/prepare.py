@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage, AnnotatedSet
-from nuhtc.training.errors import DataError
 
 UNTYPED = "no class"
 

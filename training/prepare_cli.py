@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from nuhtc.training.errors import TrainingError
+from nuhtc.runtime.ground.errors import NuhtcError
 
 # Whatever needs NumPy is imported where it is used, so that --help is answered at once.
 
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.error("--format says what --out gets; give --out DIR too")
     try:
         return _prepare(arguments)
-    except TrainingError as error:
+    except NuhtcError as error:
         print(f"nuhtc-prepare: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from nuhtc.training.errors import TrainingError
+from nuhtc.runtime.ground.errors import TrainingError
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nuhtc.training.errors import CheckpointError
+from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training.fit import check_fit, refuse_listed
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import SWIN_T

@@ -16,7 +16,7 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 
-from nuhtc.training.errors import CheckpointError
+from nuhtc.runtime.ground.errors import CheckpointError
 
 
 class Inert:

@@ -1,4 +1,4 @@
-"""Every error the runtime raises on purpose.
+"""Every error that is raised on purpose.
 
 ::
 
@@ -12,7 +12,10 @@
     |-- StoreError           a store is damaged, foreign, too new, or of another run
     |-- ImportedError        a file of outlines cannot be read
     |-- OutputError          a result cannot be written
-    `-- PipelineError        the stages of a run contradict each other
+    |-- PipelineError        the stages of a run contradict each other
+    `-- TrainingError        a training or an evaluation cannot go on
+        |-- DataError        a data set's folder or file is missing, damaged or inconsistent
+        `-- CheckpointError  a checkpoint cannot be read, or does not fit the network
 
 A message is one line for people: what went wrong, where, and what to do. The command line
 prints it as it is and leaves with the error's `exit_code`; nothing here carries a traceback
@@ -29,7 +32,7 @@ EXIT_SKIPPED: Final = 3
 
 
 class NuhtcError(Exception):
-    """The root of the tree: catch it to catch everything the runtime raises on purpose."""
+    """The root of the tree: catch it to catch everything that is raised on purpose."""
 
     exit_code: int = EXIT_FAILED
 
@@ -92,3 +95,15 @@ class PipelineError(NuhtcError):
 def first_line(error: Exception) -> str:
     """Return what a library's error says, on one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+class TrainingError(NuhtcError):
+    """Training or measuring cannot do what was asked, for a reason that the user can mend."""
+
+
+class DataError(TrainingError):
+    """A data set cannot be used as it is."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint cannot be read, or does not fit the network it is loaded into."""

@@ -12,7 +12,6 @@ import fcntl
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -71,30 +70,29 @@ def _locked(path: Path) -> int:
         os.close(handle)
 
 
-@contextmanager
-def sole_writer(folder: Path, stem: str) -> Iterator[None]:
-    """Keep every other process from writing the files of one slide while the block runs.
+@contextlib.contextmanager
+def sole_writer(lock: Path, who: str) -> Iterator[None]:
+    """Keep every other process from writing the same files while the block runs.
 
     Parameters
     ----------
-    folder
-        The output folder.
-    stem
-        What the slide's files and its store are called.
+    lock
+        The lock file, in the folder that is written.
+    who
+        What to call one that holds it, such as "another nuhtc-train is writing".
 
     Raises
     ------
     OutputError
-        When another process writes them, or the folder cannot be written.
+        When another process holds it, or the folder cannot be written.
     """
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(hold(folder / f".{stem}.lock"))
+            stack.enter_context(hold(lock))
         except BlockingIOError as taken:
             raise OutputError(
-                f"{folder}: another nuhtc-run or nuhtc-convert is writing {stem} there; wait until "
-                "it has ended, or choose another --out"
+                f"{lock.parent}: {who} there; wait until it has ended, or choose another --out"
             ) from taken
         except OSError as refused:
-            raise OutputError(explain(refused, folder)) from refused
+            raise OutputError(explain(refused, lock.parent)) from refused
         yield

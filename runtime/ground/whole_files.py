@@ -1,8 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 import contextlib
 import errno
+import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from nuhtc.runtime.ground.errors import OutputError
 
 
 @contextlib.contextmanager
-def atomic_path(final: Path) -> Iterator[Path]:
+def whole_file(final: Path) -> Iterator[Path]:
     """Give a path to write to, and give it its real name once it is written and on the disk.
 
     The file is written as `<name>.partial` beside its final place, synced and renamed when the
@@ -47,6 +49,84 @@ def atomic_path(final: Path) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def whole_folder(final: Path) -> Iterator[Path]:
+    """Give a folder to fill, and give it its real name once it is full and on the disk.
+
+    It is filled as `<name>.partial` beside its final place. A folder that has the final name
+    already is replaced at the end, and is back in its place if that fails; whatever stops the
+    block removes the partial folder.
+
+    Parameters
+    ----------
+    final
+        Where the finished folder belongs; folders above it are made.
+
+    Yields
+    ------
+    Path
+        The folder to fill.
+
+    Raises
+    ------
+    OutputError
+        When the file system refuses, or a run that was killed has left its partial folder.
+    """
+    final = final.resolve()
+    partial = final.with_name(f"{final.name or 'out'}.partial")
+    made = False
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
+        made = True
+        yield partial
+        for path in sorted(partial.rglob("*")):
+            _sync(path)
+        _put(partial, final)
+        _sync(final.parent)
+    except BaseException as stopped:
+        if made:
+            shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(stopped, FileExistsError) and not made:
+            raise OutputError(
+                f"{partial}: is in the way, perhaps left by a run that was killed; remove it"
+            ) from stopped
+        if isinstance(stopped, OSError):
+            raise OutputError(explain(stopped, final)) from stopped
+        raise
+
+
+def _put(folder: Path, final: Path) -> None:
+    """Rename a folder; one that is there already stays until the new one has its name."""
+    if not final.exists():
+        folder.replace(final)
+        return
+    old = folder.with_name(f"{folder.name}.old")
+    final.replace(old)
+    try:
+        folder.replace(final)
+    except OSError:
+        old.replace(final)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a folder and check that files can be written there, before the work and not after.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"\0")
+    except OSError as refused:
+        raise OutputError(explain(refused, folder)) from refused
+
+
 def explain(problem: OSError, path: Path) -> str:
     """Return one line that says why a path cannot be written and what to do about it."""
     advice = {
@@ -65,25 +145,23 @@ def explain(problem: OSError, path: Path) -> str:
     return f"{path}: cannot be written: {reason}"
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make the output folder and check that files can be written there.
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal.
 
     Raises
     ------
-    OutputError
-        When it cannot be made or written; asked before the network runs, not after.
+    OSError
+        When it cannot be read.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"\0")
-    except OSError as refused:
-        raise OutputError(explain(refused, folder)) from refused
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    # Some file systems let nobody open a folder, and so sync none.
+    with contextlib.suppress(PermissionError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nuhtc.runtime.bundle import NucleusClass
 from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.ground.errors import StoreError
-from nuhtc.runtime.ground.whole_files import atomic_path
+from nuhtc.runtime.ground.whole_files import whole_file
 from nuhtc.runtime.summary import BundleFacts, SlideFacts
 
 MANIFEST: Final = "manifest.json"
@@ -135,7 +135,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     OutputError
         When it cannot be written.
     """
-    with atomic_path(folder / MANIFEST) as partial:
+    with whole_file(folder / MANIFEST) as partial:
         partial.write_bytes(manifest.to_json())
 
 

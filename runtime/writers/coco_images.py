@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from nuhtc.runtime.ground.errors import OutputError, SlideError
-from nuhtc.runtime.ground.whole_files import atomic_path, explain
+from nuhtc.runtime.ground.whole_files import explain, whole_file
 from nuhtc.runtime.slide import Slide
 from nuhtc.runtime.summary import SlideFacts
 from nuhtc.runtime.writers.coco import SUFFIX, image_name
@@ -51,6 +51,6 @@ def write_tile_images(target: Target, slide: Slide) -> int:
     for box in target.tile_boxes:
         x, y, width, height = (int(side) for side in box)
         picture = Image.fromarray(np.ascontiguousarray(slide.read(x, y, 0, width, height)))
-        with atomic_path(folder / image_name(box)) as partial:
+        with whole_file(folder / image_name(box)) as partial:
             picture.save(partial, format="PNG", compress_level=1)
     return len(target.tile_boxes)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle import NucleusClass
 from nuhtc.runtime.ground.errors import OutputError
-from nuhtc.runtime.ground.whole_files import atomic_path, explain
+from nuhtc.runtime.ground.whole_files import explain, whole_file
 from nuhtc.runtime.nuclei import Nuclei
 from nuhtc.runtime.summary import SlideFacts
 
@@ -77,7 +77,7 @@ class Files(contextlib.ExitStack):
 
     def partial(self, final: Path) -> Path:
         """Return the path to write to for a file that will be `final`."""
-        partial = self.enter_context(atomic_path(final))
+        partial = self.enter_context(whole_file(final))
         self.names.append(final)
         return partial
 

@@ -11,8 +11,8 @@ from reference.painted_set import PaintedSet
 from reference.tiny import TINY, disc_image
 
 from nuhtc.export.quality import TorchEngine, measure
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.errors import DataError
 from nuhtc.training.inference import detect
 from nuhtc.training.info import ClassInfo
 

@@ -18,9 +18,9 @@ from nuhtc.export import tune as tune_module
 from nuhtc.export.tune import FLOOR, Fit, FoundNuclei, Remembered, choose_threshold, fit, tune
 from nuhtc.runtime.calibration import calibrate
 from nuhtc.runtime.detections import Detections
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import renumber
-from nuhtc.training.errors import DataError
 
 
 @pytest.mark.parametrize("wanted", [Fit(0.5, 1.5, 2.0), Fit(), Fit(3.0, -0.5, 0.7)])

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from nuhtc.runtime.ground.errors import OutputError
-from nuhtc.runtime.ground.whole_files import atomic_path
+from nuhtc.runtime.ground.whole_files import whole_file
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     final = tmp_path / "a.txt"
-    with atomic_path(final) as partial:
+    with whole_file(final) as partial:
         partial.write_text("whole")
         assert not final.exists()
         assert partial.parent == final.parent, "a rename must not cross file systems"
@@ -24,7 +24,7 @@ def test_whatever_stops_the_block_leaves_what_was_there(
 ) -> None:
     final = tmp_path / "a.txt"
     final.write_text("older")
-    with pytest.raises(stopped), atomic_path(final) as partial:
+    with pytest.raises(stopped), whole_file(final) as partial:
         partial.write_text("half")
         raise stopped
     assert final.read_text() == "older"
@@ -36,7 +36,7 @@ def test_a_missing_folder_a_folder_in_the_way_and_a_file_as_folder(tmp_path: Pat
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "inside").write_text("")
     for final in (tmp_path / "none" / "a", tmp_path / "file" / "a", tmp_path / "taken"):
-        with pytest.raises(OutputError, match=str(final)), atomic_path(final) as partial:
+        with pytest.raises(OutputError, match=str(final)), whole_file(final) as partial:
             partial.write_text("x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]
 
@@ -46,7 +46,7 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     final = tmp_path / "a.txt"
     with (
         pytest.raises(OutputError, match="disk is full"),
-        atomic_path(final),
+        whole_file(final),
         Path("/dev/full").open("w") as full,
     ):
         full.write("x")

@@ -17,7 +17,8 @@ from reference.made_store import made_store
 from reference.oracle import paint
 
 from nuhtc.runtime.convert_cli import main as convert
-from nuhtc.runtime.ground.lock import hold, sole_writer
+from nuhtc.runtime.ground.lock import hold
+from nuhtc.runtime.outputs import sole_writer_of
 from nuhtc.runtime.store.manifest import MANIFEST
 
 ORACLE_RUN = Path(__file__).parents[1] / "reference" / "oracle_run.py"
@@ -151,5 +152,5 @@ def test_a_second_run_and_a_conversion_are_refused_while_one_writes(
 
 
 def test_two_slides_of_one_folder_run_at_once(tmp_path: Path) -> None:
-    with holder(tmp_path / ".a.lock"), sole_writer(tmp_path, "b"):
+    with holder(tmp_path / ".a.lock"), sole_writer_of(tmp_path, "b"):
         assert (tmp_path / ".b.lock").exists()

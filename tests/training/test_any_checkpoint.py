@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference.tiny import TINY, TINY_INFO
 
+from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training import checkpoint
 from nuhtc.training.any_checkpoint import check_preset, is_ours, parse_classes
-from nuhtc.training.errors import CheckpointError
 from nuhtc.training.info import ClassInfo
 
 

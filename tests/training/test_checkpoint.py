@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference.tiny import TINY, TINY_INFO
 
+from nuhtc.runtime.ground.errors import CheckpointError, OutputError
 from nuhtc.training import checkpoint
-from nuhtc.training.errors import CheckpointError
 from nuhtc.training.info import CheckpointInfo, ClassInfo, DataInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import LITE0, PRESETS
@@ -197,7 +197,7 @@ def test_weights_for_another_number_of_classes(tmp_path: Path, network: NuHTC) -
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "model.pt"
-    with pytest.raises(CheckpointError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         checkpoint.save(path, INFO, {})
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nuhtc.runtime.ground.errors import TrainingError
 from nuhtc.training.curves import plot_curves
-from nuhtc.training.errors import TrainingError
 from nuhtc.training.logs import TrainingLog
 
 PARTS = ("rpn", "semantic", *(f"{kind}_{i}" for i in (1, 2, 3) for kind in ("class", "box")))

@@ -7,9 +7,9 @@ import timm
 import torch
 from torch import nn
 
+from nuhtc.runtime.ground.errors import CheckpointError, TrainingError
 from nuhtc.training import imagenet
 from nuhtc.training.backbone import EfficientNetLite0
-from nuhtc.training.errors import CheckpointError, TrainingError
 from nuhtc.training.imagenet import load_imagenet, load_timm_swin
 from nuhtc.training.swin import SwinTransformer
 

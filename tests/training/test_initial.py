@@ -10,8 +10,8 @@ from reference.published import PARITY, manifest
 from reference.tiny import TINY, TINY_INFO
 from torch import Tensor
 
+from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training import checkpoint
-from nuhtc.training.errors import CheckpointError
 from nuhtc.training.initial import initialise
 from nuhtc.training.network import PARTS, NuHTC
 from nuhtc.training.presets import LITE0, SWIN_T

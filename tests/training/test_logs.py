@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nuhtc.training.errors import TrainingError
+from nuhtc.runtime.ground.errors import TrainingError
 from nuhtc.training.logs import FIRST_COLUMNS, TrainingLog, read_log
 
 HEADER = "step,seconds,learning_rate,validation_pq,loss,box,mask\n"

@@ -12,10 +12,10 @@ import pytest
 import torch
 from reference.tiny import TINY, TINY_INFO, disc_image
 
+from nuhtc.runtime.ground.errors import OutputError, TrainingError
 from nuhtc.training import checkpoint, loop
 from nuhtc.training.data.augment import AugmentSettings
 from nuhtc.training.data.selection import TrainingData
-from nuhtc.training.errors import TrainingError
 from nuhtc.training.loop import Run, RunSettings
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import PRESETS
@@ -179,7 +179,7 @@ def test_a_model_in_place_of_a_run(tmp_path: Path, data: TrainingData) -> None:
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path, data: TrainingData) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(TrainingError, match="--out"):
+    with pytest.raises(OutputError, match="--out"):
         start(tmp_path / "file" / "run", data).train()
 
 

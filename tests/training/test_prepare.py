@@ -27,6 +27,7 @@ from reference.made_sets import (
     write_pannuke_nuhtc,
 )
 
+from nuhtc.runtime.ground.errors import DataError, TrainingError
 from nuhtc.training import prepare_cli
 from nuhtc.training.data import write
 from nuhtc.training.data.classes import PANNUKE
@@ -34,7 +35,6 @@ from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import renumber
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.write import FORMATS, write_set
-from nuhtc.training.errors import DataError, TrainingError
 from nuhtc.training.info import ClassInfo
 from nuhtc.training.prepare import examine
 from nuhtc.training.prepare_cli import main

@@ -13,7 +13,7 @@ import torch
 from reference.published import PARITY, manifest
 from torch import Tensor
 
-from nuhtc.training.errors import CheckpointError
+from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training.published import load_published, read_published
 
 pytestmark = pytest.mark.skipif(

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import CONIC, CONSEP, PANNUKE
 from nuhtc.training.data.folder import is_color
-from nuhtc.training.errors import DataError
 from nuhtc.training.info import ClassInfo
 
 NUHTC_NAMES = {

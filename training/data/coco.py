@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.categories import read_categories
 from nuhtc.training.data.classes import describe
 from nuhtc.training.data.images import DEFAULT_MPP, AnnotatedImage
 from nuhtc.training.data.numbering import renumber
 from nuhtc.training.data.reading import read_json, read_mpp, read_rgb
 from nuhtc.training.data.rle import paint
-from nuhtc.training.errors import DataError
 from nuhtc.training.info import ClassInfo, DataInfo
 
 PLAIN = {"annotations", "instances", "coco", "labels"}

@@ -12,11 +12,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import CONIC, describe
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import majority_types, renumber, whole_numbers
 from nuhtc.training.data.reading import open_npy, picture_values, reason
-from nuhtc.training.errors import DataError
 
 
 class ConicSet:

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import CONSEP, describe
 from nuhtc.training.data.images import DEFAULT_MPP, AnnotatedImage
 from nuhtc.training.data.numbering import majority_types, renumber, size_text, whole_numbers
 from nuhtc.training.data.reading import find_pictures, read_rgb, reason
-from nuhtc.training.errors import DataError
 from nuhtc.training.info import ClassInfo
 
 MERGED = np.array([0, 1, 2, 3, 3, 4, 4, 4])

@@ -28,11 +28,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import CONSEP, describe
 from nuhtc.training.data.images import DEFAULT_MPP, AnnotatedImage
 from nuhtc.training.data.numbering import majority_types, renumber, size_text, whole_numbers
 from nuhtc.training.data.reading import find_pictures, read_json, read_mpp, read_rgb, reason
-from nuhtc.training.errors import DataError
 from nuhtc.training.info import ClassInfo, DataInfo
 
 DESCRIPTION = "dataset.json"

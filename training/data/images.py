@@ -48,7 +48,7 @@ class Pictures(Protocol):
 class AnnotatedSet(Pictures, Protocol):
     """A data set on disk; pictures are read when they are asked for.
 
-    Every failure to read is a :class:`nuhtc.training.errors.DataError` that names the file.
+    Every failure to read is a :class:`nuhtc.runtime.ground.errors.DataError` that names the file.
     """
 
     @property

@@ -5,7 +5,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.training.errors import DataError
+from nuhtc.runtime.ground.errors import DataError
 
 
 def whole_numbers(array: NDArray[Any], where: str) -> NDArray[np.int64]:

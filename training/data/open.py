@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.coco import CocoSet
 from nuhtc.training.data.conic import ConicSet
 from nuhtc.training.data.consep import ConsepSet, find_base
 from nuhtc.training.data.folder import FolderSet
 from nuhtc.training.data.images import AnnotatedSet
 from nuhtc.training.data.pannuke import PanNukeSet, find_folds
-from nuhtc.training.errors import DataError
 
 
 def open_set(path: Path, images: Path | None = None) -> AnnotatedSet:

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import PANNUKE, describe
 from nuhtc.training.data.images import DEFAULT_MPP, AnnotatedImage
 from nuhtc.training.data.numbering import renumber, whole_numbers
 from nuhtc.training.data.reading import open_npy, picture_values
-from nuhtc.training.errors import DataError
 
 EXPECTED = "images.npy, masks.npy and types.npy, or images/fold1/images.npy and masks/fold1/..."
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nuhtc.training.errors import DataError
+from nuhtc.runtime.ground.errors import DataError
 
 
 def find_pictures(images: Path, labels: Path, ending: str) -> list[Path]:

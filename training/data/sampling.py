@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage, Pictures
-from nuhtc.training.errors import DataError
 
 
 def class_presence(images: Pictures, classes: int, *, progress: bool) -> NDArray[np.bool_]:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedSet, Pictures, Subset, Untyped
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.splits import split
-from nuhtc.training.errors import DataError
 from nuhtc.training.info import ClassInfo, DataInfo
 
 MEMORY = 2 << 30

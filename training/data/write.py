@@ -1,11 +1,8 @@
 """Write a data set in another layout: our folder, COCO, or the files that NuHTC reads."""
 
 import json
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,11 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from nuhtc.runtime.ground.errors import DataError, OutputError
+from nuhtc.runtime.ground.whole_files import explain, whole_folder
 from nuhtc.training.data.categories import NUHTC_NAMES
 from nuhtc.training.data.folder import DESCRIPTION
 from nuhtc.training.data.images import AnnotatedImage, AnnotatedSet
 from nuhtc.training.data.rle import encode
-from nuhtc.training.errors import DataError, TrainingError
 
 Format = Literal["folder", "coco", "nuhtc"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -51,7 +49,7 @@ def write_set(
     ------
     DataError
         A picture cannot be read, or its name is no file name.
-    TrainingError
+    OutputError
         The folder is in use, or cannot be written.
     """
     names = source.names()
@@ -60,7 +58,8 @@ def write_set(
     for name in names:
         if name in ("", ".", "..") or "/" in name or "\0" in name:
             raise DataError(f"{source.path}: the picture's name {name!r} cannot name a file")
-    with _new_folder(out) as folder:
+    check_free(out)
+    with whole_folder(out) as folder:
         if layout == "folder":
             _write_folder(source, folder, step)
         else:
@@ -72,60 +71,15 @@ def check_free(out: Path) -> None:
 
     Raises
     ------
-    TrainingError
+    OutputError
         Something is there, or nobody may look.
     """
     try:
         taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise OutputError(explain(error, out)) from error
     if taken:
-        raise TrainingError(f"{out}: is there already and not empty; choose another --out")
-
-
-def _unwritable(out: Path, error: OSError) -> TrainingError:
-    return TrainingError(
-        f"{out}: cannot be written ({error.strerror or error}); free some space or choose "
-        "another --out"
-    )
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """Give a folder to fill, and its real name to it once it is full and on the disk."""
-    final = out.resolve()
-    partial = final.with_name(f"{final.name or 'out'}.partial")
-    ours = False
-    try:
-        check_free(out)
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir()
-        ours = True
-        yield partial
-        for path in sorted(partial.rglob("*")):
-            _sync(path)
-        partial.replace(final)
-        _sync(final.parent)
-    except BaseException as stopped:
-        if ours:
-            shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(stopped, FileExistsError) and not ours:
-            raise TrainingError(
-                f"{partial}: is in the way, perhaps left by a run that was killed; remove it"
-            ) from stopped
-        if isinstance(stopped, OSError):
-            raise _unwritable(out, stopped) from stopped
-        raise
-
-
-def _sync(path: Path) -> None:
-    # Some file systems cannot sync a folder.
-    with suppress(PermissionError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        raise OutputError(f"{out}: is there already and not empty; choose another --out")
 
 
 def _write_folder(source: AnnotatedSet, folder: Path, step: Callable[[], object]) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.numbering import renumber, whole_numbers
-from nuhtc.training.errors import DataError
 from nuhtc.training.evaluation.prediction import Prediction
 
 ARRAYS = ("inst_map", "type_map", "inst_type", "inst_uid", "inst_score")

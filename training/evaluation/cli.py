@@ -11,11 +11,12 @@ import torch
 from tqdm import tqdm
 
 from nuhtc.runtime.arguments import ENGINES, PRECISIONS
+from nuhtc.runtime.ground.errors import DataError, NuhtcError
+from nuhtc.runtime.ground.whole_files import prepare_folder
 from nuhtc.training.any_checkpoint import parse_classes
 from nuhtc.training.data.images import AnnotatedImage, AnnotatedSet
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.splits import split
-from nuhtc.training.errors import DataError, TrainingError
 from nuhtc.training.evaluation.evaluate import Evaluation, Task, evaluate
 from nuhtc.training.evaluation.predict import Model, open_model, predict
 from nuhtc.training.evaluation.prediction import Prediction
@@ -24,7 +25,6 @@ from nuhtc.training.evaluation.save import LAYOUTS, saving
 from nuhtc.training.evaluation.saved import Saved, open_saved
 from nuhtc.training.evaluation.summary import summarise_all
 from nuhtc.training.info import ClassInfo
-from nuhtc.training.whole_file import prepare_folder
 
 
 def parser() -> argparse.ArgumentParser:
@@ -145,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.error("--device cuda: PyTorch sees no CUDA device here")
     try:
         results = list(_evaluate(arguments))
-    except TrainingError as error:
+    except NuhtcError as error:
         print(f"nuhtc-eval: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import size_text
-from nuhtc.training.errors import DataError
 from nuhtc.training.evaluation.coco_ap import CocoPicture, CocoScores, coco_picture, coco_scores
 from nuhtc.training.evaluation.coco_ap import shapes as coco_shapes
 from nuhtc.training.evaluation.hovernet import confusion, pair_near, pairing_radius

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training.any_checkpoint import open_checkpoint
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.errors import CheckpointError
 from nuhtc.training.evaluation.prediction import Prediction
 from nuhtc.training.evaluation.resolution import find_at
 from nuhtc.training.evaluation.validation import segment
@@ -102,7 +102,7 @@ def open_model(
 
     Raises
     ------
-    TrainingError
+    NuhtcError
         The model cannot be used.
     """
     if path.is_dir() or path.suffix.lower() == ".zip":

@@ -10,12 +10,10 @@ from nuhtc.runtime.bundle import Bundle, load_bundle
 from nuhtc.runtime.detections import Engine
 from nuhtc.runtime.engines.flips import flipped
 from nuhtc.runtime.engines.open import open_engine
-from nuhtc.runtime.ground.errors import NuhtcError
 from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
 from nuhtc.runtime.picture import ArraySlide
 from nuhtc.runtime.pipeline import RunSettings, segment_slide
 from nuhtc.training.data.numbering import renumber
-from nuhtc.training.errors import TrainingError
 from nuhtc.training.evaluation.prediction import Prediction
 
 OVERLAP_PX = 64
@@ -54,15 +52,12 @@ class BundleModel:
 
         Raises
         ------
-        TrainingError
+        EngineError
             The engine fails.
         """
-        try:
-            nuclei, _ = segment_slide(
-                ArraySlide(rgb, self.mpp), self._engine, self._bundle, self._settings
-            )
-        except NuhtcError as error:
-            raise TrainingError(str(error)) from error
+        nuclei, _ = segment_slide(
+            ArraySlide(rgb, self.mpp), self._engine, self._bundle, self._settings
+        )
         return paint(nuclei, *rgb.shape[:2])
 
 
@@ -91,15 +86,12 @@ def open_bundle_model(
 
     Raises
     ------
-    TrainingError
+    BundleError, EngineError, UsageError
         The bundle cannot be used, or not so.
     """
-    try:
-        bundle = load_bundle(path)
-        opened = open_engine(bundle, engine, precision, threads)
-        return BundleModel(bundle, flipped(opened, flips), tile)
-    except NuhtcError as error:
-        raise TrainingError(str(error)) from error
+    bundle = load_bundle(path)
+    opened = open_engine(bundle, engine, precision, threads)
+    return BundleModel(bundle, flipped(opened, flips), tile)
 
 
 def paint(nuclei: Nuclei, height: int, width: int) -> Prediction:

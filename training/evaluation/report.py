@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nuhtc.runtime.ground.whole_files import whole_file
 from nuhtc.training.evaluation.evaluate import Evaluation
 from nuhtc.training.evaluation.figure import draw
 from nuhtc.training.evaluation.summary import (
@@ -19,7 +20,6 @@ from nuhtc.training.evaluation.summary import (
     summarise_all,
     tissue_rows,
 )
-from nuhtc.training.whole_file import whole_file
 
 TITLES = {
     "dice": "Dice",
@@ -97,7 +97,7 @@ def write_report(folder: Path, evaluation: Evaluation) -> None:
 
     Raises
     ------
-    TrainingError
+    OutputError
         A file cannot be written.
     """
     tables = {

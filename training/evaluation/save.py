@@ -10,11 +10,11 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from scipy.io import savemat
 
-from nuhtc.training.errors import DataError
+from nuhtc.runtime.ground.errors import DataError
+from nuhtc.runtime.ground.whole_files import prepare_folder, whole_file
 from nuhtc.training.evaluation.hovernet import centroids
 from nuhtc.training.evaluation.prediction import Prediction
 from nuhtc.training.evaluation.saved import ABOUT, FORMAT
-from nuhtc.training.whole_file import prepare_folder, whole_file
 
 LAYOUTS = ("pannuke", "consep")
 """Each is a folder of its own in ``--out``."""
@@ -47,7 +47,7 @@ def saving(
     ------
     DataError
         The layout cannot hold such pictures or classes.
-    TrainingError
+    OutputError
         A file cannot be written.
     """
     target = folder / layout

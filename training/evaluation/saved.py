@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedSet
 from nuhtc.training.data.reading import open_npy, read_json, reason
-from nuhtc.training.errors import DataError
 from nuhtc.training.evaluation.arrays import ARRAYS, Arrays, has_types, to_prediction
 from nuhtc.training.evaluation.prediction import Prediction
 

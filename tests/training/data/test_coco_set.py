@@ -21,12 +21,12 @@ from reference.made_sets import (
     write_coco,
 )
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.categories import NUHTC_NAMES, PALETTE
 from nuhtc.training.data.classes import CONSEP, KNOWN, PANNUKE
 from nuhtc.training.data.coco import CocoSet
 from nuhtc.training.data.numbering import renumber
 from nuhtc.training.data.rle import encode, paint
-from nuhtc.training.errors import DataError
 from nuhtc.training.info import ClassInfo
 
 TRUTHS = made_truths(4)

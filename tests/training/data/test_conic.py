@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from reference.made_sets import made_truths, same_set, write_conic
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import CONIC, KNOWN
 from nuhtc.training.data.conic import ConicSet
-from nuhtc.training.errors import DataError
 
 TRUTHS = made_truths(6)
 

@@ -9,10 +9,10 @@ from PIL import Image
 from reference.made_sets import made_truths, same_nuclei, same_set, write_consep
 from scipy import io
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import CONSEP, KNOWN
 from nuhtc.training.data.consep import ConsepSet
 from nuhtc.training.data.open import open_set
-from nuhtc.training.errors import DataError
 
 TRUTHS = made_truths(4)
 DATA = Path(__file__).parents[4] / "shared" / "data" / "consep"

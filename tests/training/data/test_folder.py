@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import CONSEP, KNOWN
 from nuhtc.training.data.folder import FolderSet, read_image
-from nuhtc.training.errors import DataError
 from nuhtc.training.info import ClassInfo, DataInfo
 
 DATA = Path(__file__).parents[4] / "shared" / "data"

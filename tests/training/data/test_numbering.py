@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.numbering import majority_types, renumber, whole_numbers
-from nuhtc.training.errors import DataError
 
 MAPS = hnp.arrays(
     np.int64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=8), elements=st.integers(0, 6)

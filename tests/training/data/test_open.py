@@ -12,8 +12,8 @@ from reference.made_sets import (
     write_pannuke_nuhtc,
 )
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.open import open_set
-from nuhtc.training.errors import DataError
 
 KINDS = {
     "pannuke": "PanNukeSet",

@@ -19,9 +19,9 @@ from reference.made_sets import (
     write_pannuke_nuhtc,
 )
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import KNOWN, PANNUKE
 from nuhtc.training.data.pannuke import PanNukeSet, flatten
-from nuhtc.training.errors import DataError
 
 TRUTHS = made_truths(5)
 

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from reference.tiny import disc_image
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage, Part, Subset, Untyped
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.selection import NUCLEUS, select
-from nuhtc.training.errors import DataError
 
 
 def write_set(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from reference.evaluated import NAMES, made_picture, made_prediction, perfect, task
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.errors import DataError
 from nuhtc.training.evaluation.evaluate import evaluate, shared_classes
 from nuhtc.training.evaluation.prediction import Prediction
 from nuhtc.training.evaluation.summary import (

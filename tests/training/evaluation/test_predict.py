@@ -12,10 +12,9 @@ from reference.oracle import OracleEngine, paint
 from reference.tiny import TINY, TINY_INFO
 from torch import Tensor
 
-from nuhtc.runtime.ground.errors import BundleError, EngineError
+from nuhtc.runtime.ground.errors import BundleError, CheckpointError, EngineError, NuhtcError
 from nuhtc.runtime.nuclei import UNITS_PER_PX
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.errors import CheckpointError, TrainingError
 from nuhtc.training.evaluation import predict as module
 from nuhtc.training.evaluation import predict_bundle, validation
 from nuhtc.training.evaluation.instance import compare
@@ -89,14 +88,14 @@ def test_what_fails_in_the_runtime_is_said_in_one_line(
             raise EngineError("the engine is broken")
 
     monkeypatch.setattr(predict_bundle, "open_engine", lambda *_, **__: Broken())
-    with pytest.raises(TrainingError, match="the engine is broken"):
+    with pytest.raises(NuhtcError, match="the engine is broken"):
         open_model(oracle_bundle).find(paint(TRUTH))
 
     def no_bundle(_: Path) -> None:
         raise BundleError("holds no card.json")
 
     monkeypatch.setattr(predict_bundle, "load_bundle", no_bundle)
-    with pytest.raises(TrainingError, match=r"no card\.json"):
+    with pytest.raises(NuhtcError, match=r"no card\.json"):
         open_model(oracle_bundle)
 
 
@@ -149,7 +148,7 @@ def test_no_model_and_a_damaged_one(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as error:
         open_model(tmp_path / "model.pt")
     assert "\n" not in str(error.value)
-    with pytest.raises(TrainingError, match=r"card\.json"):
+    with pytest.raises(NuhtcError, match=r"card\.json"):
         open_model(tmp_path)
 
 

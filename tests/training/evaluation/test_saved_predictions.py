@@ -10,9 +10,9 @@ import pytest
 from reference.evaluated import NAMES, made_picture, made_prediction
 from scipy.io import loadmat, savemat
 
+from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import CONSEP
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.errors import DataError
 from nuhtc.training.evaluation.hovernet import centroids
 from nuhtc.training.evaluation.prediction import Prediction
 from nuhtc.training.evaluation.save import saving
