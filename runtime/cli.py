@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING
 
 from nuhtc.runtime.arguments import BENCH, DEMO, parse, settings_for
 from nuhtc.runtime.bench_cli import main as bench
+from nuhtc.runtime.console.terminal import (
+    EXIT_INTERRUPTED,
+    close_stdout,
+    complain,
+    log_to_stderr,
+    say,
+)
 from nuhtc.runtime.ground.errors import EXIT_DONE, EXIT_FAILED, EXIT_SKIPPED, NuhtcError
 from nuhtc.runtime.inputs import check_stems, expand_inputs
-from nuhtc.runtime.terminal import EXIT_INTERRUPTED, close_stdout, complain, log_to_stderr, say
 
 if TYPE_CHECKING:
     from nuhtc.runtime.bundle import Bundle

@@ -4,9 +4,15 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from nuhtc.runtime.console.terminal import (
+    EXIT_INTERRUPTED,
+    close_stdout,
+    complain,
+    log_to_stderr,
+    say,
+)
 from nuhtc.runtime.convert_arguments import PROG, parse
 from nuhtc.runtime.ground.errors import EXIT_DONE, EXIT_FAILED, NuhtcError
-from nuhtc.runtime.terminal import EXIT_INTERRUPTED, close_stdout, complain, log_to_stderr, say
 
 if TYPE_CHECKING:
     from nuhtc.runtime.convert import Converted

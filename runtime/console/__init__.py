@@ -1,0 +1,1 @@
+"""What all commands share: how they speak, their options, exit codes and bars."""
