@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nuhtc.runtime.bundle import default_bundle
+from nuhtc.runtime.bundle.load import default_bundle
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.splits import split
 from nuhtc.training.evaluation.instance import compare

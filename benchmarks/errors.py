@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle import default_bundle
+from nuhtc.runtime.bundle.load import default_bundle
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.splits import split

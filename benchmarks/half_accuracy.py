@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nuhtc.export.quality import TorchEngine, measure
-from nuhtc.runtime.bundle import default_bundle, load_bundle
+from nuhtc.runtime.bundle.load import default_bundle, load_bundle
 from nuhtc.training.any_checkpoint import open_checkpoint
 from nuhtc.training.data.open import open_set
 

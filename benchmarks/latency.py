@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from nuhtc.export.graphs import FEATURES, HeadsGraph, MasksGraph, TrunkGraph
 from nuhtc.runtime.bench import STAGES, Report, bench_bundle, cases, time_tiles
 from nuhtc.runtime.bench_cli import machine, parser
-from nuhtc.runtime.bundle import Bundle, default_bundle, load_bundle
+from nuhtc.runtime.bundle.load import Bundle, default_bundle, load_bundle
 from nuhtc.runtime.engines.graphs import Trunk
 from nuhtc.training.any_checkpoint import open_checkpoint
 from nuhtc.training.presets import PRESETS

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.export.tune import Fit, FoundNuclei, find_all, fit, remember
-from nuhtc.runtime.bundle import default_bundle, load_bundle
+from nuhtc.runtime.bundle.load import default_bundle, load_bundle
 from nuhtc.runtime.calibration import calibrate
 from nuhtc.training.data.open import open_set
 

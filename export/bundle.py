@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from nuhtc.export import report
 from nuhtc.export.precisions import FILES, Wanted, write_graphs
-from nuhtc.runtime.bundle import (
-    Bundle,
+from nuhtc.runtime.bundle.archive import pack_bundle
+from nuhtc.runtime.bundle.card import (
+    PROOF_FILES,
     Card,
     DataSource,
     DetectionSettings,
@@ -17,9 +17,8 @@ from nuhtc.runtime.bundle import (
     NucleusClass,
     ProposalSettings,
     file_digest,
-    load_bundle,
 )
-from nuhtc.runtime.bundle_archive import pack_bundle
+from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.ground.errors import BundleError, OutputError
 from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.network import NuHTC
@@ -122,7 +121,7 @@ def _is_archive(out: Path) -> bool:
 
 def _replaceable(folder: Path) -> bool:
     names = {path.name for path in folder.iterdir()}
-    known = {"card.json", "engines", *FILES, *report.FILES}
+    known = {"card.json", "engines", *FILES, *PROOF_FILES}
     return not names or ("card.json" in names and names <= known)
 
 

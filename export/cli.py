@@ -10,16 +10,15 @@ from nuhtc.export.bundle import check_out, write_bundle
 from nuhtc.export.limits import EXACT, HALF, INTEGER, ROUNDED
 from nuhtc.export.precisions import Wanted
 from nuhtc.export.prove import prove_parity
-from nuhtc.export.report import FILES as REPORT_FILES
 from nuhtc.export.tensorrt import build_engines
 from nuhtc.export.tensorrt_options import add_options, options_of
 from nuhtc.export.tiles import calibration_tiles, compared_tiles
 from nuhtc.export.tune import tune
-from nuhtc.runtime.bundle import PRECISIONS, Bundle, Card, load_bundle
+from nuhtc.runtime.bundle.card import PRECISIONS, PROOF_FILES, Card, NucleusClass
+from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.ground.errors import NuhtcError
 from nuhtc.training.any_checkpoint import open_checkpoint, parse_classes
 from nuhtc.training.data.open import open_set
-from nuhtc.training.info import ClassInfo
 from nuhtc.training.presets import PRESETS, Preset
 from nuhtc.training.published import PRESET
 
@@ -126,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def _classes(text: str) -> tuple[ClassInfo, ...]:
+def _classes(text: str) -> tuple[NucleusClass, ...]:
     try:
         return parse_classes(text)
     except ValueError as error:
@@ -180,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.tensorrt:
                 build_engines(bundle, options_of(arguments), print)
             contents = report.as_json(), report.as_text().encode()
-            return dict(zip(REPORT_FILES, contents, strict=True))
+            return dict(zip(PROOF_FILES, contents, strict=True))
 
         bundle = write_bundle(network, preset, info, arguments.out, wanted, tune=tuned, prove=prove)
     except NuhtcError as error:

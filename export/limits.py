@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from nuhtc.runtime.bundle import GraphSet
+from nuhtc.runtime.bundle.card import GraphSet
 
 
 @dataclass(frozen=True)

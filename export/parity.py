@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from nuhtc.export.graphs import FEATURES, TRUNK_OUTPUTS, HeadsGraph, MasksGraph, TrunkGraph
 from nuhtc.export.limits import Limits
-from nuhtc.runtime.bundle import GRAPHS, Bundle
+from nuhtc.runtime.bundle.card import GRAPHS
+from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.training.inference import propose, regions_of
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import InferenceSettings

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nuhtc.export.graphs import export_graphs, store_half
 from nuhtc.export.half import to_half
 from nuhtc.export.quantise import QUANTISED, calibration_feeds, quantise
-from nuhtc.runtime.bundle import GRAPHS, GraphSet
+from nuhtc.runtime.bundle.card import GRAPHS, GraphSet
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import Preset
 
@@ -28,7 +28,7 @@ class Wanted:
     """The precisions a bundle is to hold."""
 
     precisions: tuple[str, ...] = ("fp32",)
-    """some of ``nuhtc.runtime.bundle.PRECISIONS``"""
+    """some of ``nuhtc.runtime.bundle.card.PRECISIONS``"""
     storage: str = "float16"
     """how fp32 stores its weights: ``float16``, half the size, or ``float32``, as they are"""
     calibration: NDArray[np.uint8] | None = None

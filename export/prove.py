@@ -8,7 +8,8 @@ from nuhtc.export.parity import compare
 from nuhtc.export.quality import TorchEngine, agree, measure
 from nuhtc.export.report import PrecisionReport, Report
 from nuhtc.export.tiles import Tiles
-from nuhtc.runtime.bundle import Bundle, Card
+from nuhtc.runtime.bundle.card import Card
+from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines.open import open_engine
 from nuhtc.training.data.images import AnnotatedSet
 from nuhtc.training.network import NuHTC

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle import Bundle
+from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.detections import Detections, Engine
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.boxes import iou

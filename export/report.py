@@ -10,9 +10,6 @@ from nuhtc.export.limits import Limits
 from nuhtc.export.parity import Difference
 from nuhtc.export.quality import Agreement, Quality
 
-FILES = ("parity.json", "parity.md")
-"""What the report is called in a bundle."""
-
 FOUND = (
     "precision",
     "MB",

@@ -23,7 +23,8 @@ from nuhtc.export.tensorrt_graph import (
 )
 from nuhtc.export.tensorrt_int8 import symmetric
 from nuhtc.export.tensorrt_options import EngineOptions
-from nuhtc.runtime.bundle import GRAPHS, Bundle, file_digest
+from nuhtc.runtime.bundle.card import GRAPHS, file_digest
+from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.ground.errors import EngineError, OutputError
 from nuhtc.runtime.ground.whole_files import explain
 from nuhtc.runtime.plans import FOLDER, Binding, Plan

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nuhtc.export.roi_align import DEFAULT_SAMPLES
 from nuhtc.export.tensorrt_builder import GPUS, RTX_CAPABILITIES, Target
-from nuhtc.runtime.bundle import PRECISIONS
+from nuhtc.runtime.bundle.card import PRECISIONS
 from nuhtc.runtime.plans import Span
 from nuhtc.runtime.tensorrt_module import MODULES
 

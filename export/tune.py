@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from nuhtc.export.quality import evaluated, held_out_of
-from nuhtc.runtime.bundle import Bundle, Card
+from nuhtc.runtime.bundle.card import Card
+from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.calibration import calibrate
 from nuhtc.runtime.detections import Detections, Engine
 from nuhtc.runtime.engines.open import open_engine

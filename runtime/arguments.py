@@ -12,7 +12,7 @@ from nuhtc.runtime.resolution import check_mpp
 from nuhtc.runtime.writers import DEFAULT_FORMATS, FORMATS
 
 if TYPE_CHECKING:
-    from nuhtc.runtime.bundle import Card
+    from nuhtc.runtime.bundle.card import Card
     from nuhtc.runtime.pipeline import RunSettings
 
 ENGINES: Final = ("auto", "cpu", "cuda", "openvino", "tensorrt", "tensorrt-rtx")

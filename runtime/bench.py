@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle import Bundle, Card
+from nuhtc.runtime.bundle.card import Card
+from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.candidates import trace_tile
 from nuhtc.runtime.demo_slide import demo_picture
 from nuhtc.runtime.detections import Detections

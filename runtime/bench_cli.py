@@ -31,7 +31,7 @@ def main(argv: list[str]) -> str:
     """
     arguments = parser().parse_args(argv)
     from nuhtc.runtime.bench import bench_bundle
-    from nuhtc.runtime.bundle import default_bundle, load_bundle
+    from nuhtc.runtime.bundle.load import default_bundle, load_bundle
 
     bundle = load_bundle(arguments.bundle or default_bundle())
     report = bench_bundle(

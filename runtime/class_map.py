@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle import NucleusClass
+from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import UsageError
 from nuhtc.runtime.nuclei import Nuclei
 

@@ -22,7 +22,7 @@ from nuhtc.runtime.ground.errors import EXIT_DONE, EXIT_FAILED, EXIT_SKIPPED, Nu
 from nuhtc.runtime.inputs import check_stems, expand_inputs
 
 if TYPE_CHECKING:
-    from nuhtc.runtime.bundle import Bundle
+    from nuhtc.runtime.bundle.load import Bundle
     from nuhtc.runtime.detections import Engine
     from nuhtc.runtime.pipeline import RunSettings
     from nuhtc.runtime.summary import Summary
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from nuhtc.runtime.bundle import default_bundle, load_bundle
+    from nuhtc.runtime.bundle.load import default_bundle, load_bundle
     from nuhtc.runtime.ground.whole_files import prepare_folder
 
     files = [] if arguments.demo else expand_inputs(arguments.slides)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from nuhtc.runtime.bundle import NucleusClass
+from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import SlideReadError
 from nuhtc.runtime.ground.whole_files import whole_file
 from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle import Bundle
+from nuhtc.runtime.bundle.card import BundleFacts
+from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.candidates import Candidates
 from nuhtc.runtime.damage import Area
 from nuhtc.runtime.detections import Engine
@@ -21,7 +22,7 @@ from nuhtc.runtime.slide import Slide
 from nuhtc.runtime.store.manifest import PART_TILES, Manifest
 from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.store.writer import StoreWriter, remove_store
-from nuhtc.runtime.summary import BundleFacts, Clock, SlideFacts, Summary, Tally
+from nuhtc.runtime.summary import Clock, SlideFacts, Summary, Tally
 from nuhtc.runtime.tile_run import Progress, run_tiles
 from nuhtc.runtime.tissue import find_tissue
 from nuhtc.runtime.view import View, iter_nuclei, tile_boxes

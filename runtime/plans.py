@@ -14,7 +14,8 @@ from typing import Any
 
 import orjson
 
-from nuhtc.runtime.bundle import GRAPHS, PRECISIONS, Bundle, FileDigest, file_digest
+from nuhtc.runtime.bundle.card import GRAPHS, PRECISIONS, FileDigest, file_digest
+from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.ground.errors import EngineError
 
 FORMAT = "nuhtc-plan"

@@ -35,7 +35,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from nuhtc.runtime.bundle import NucleusClass
+from nuhtc.runtime.bundle.card import BundleFacts, NucleusClass
 from nuhtc.runtime.ground.versions import versions
 from nuhtc.runtime.ground.whole_files import whole_file
 from nuhtc.runtime.nuclei import Nuclei
@@ -53,15 +53,6 @@ class SlideFacts:
     width_px: int
     height_px: int
     mpp: float
-
-
-@dataclass(frozen=True)
-class BundleFacts:
-    """Which network it was."""
-
-    name: str
-    digest: str
-    model_mpp: float
 
 
 @dataclass(frozen=True)

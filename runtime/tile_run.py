@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle import Card
+from nuhtc.runtime.bundle.card import Card
 from nuhtc.runtime.candidates import Candidates, trace_tile
 from nuhtc.runtime.damage import Area
 from nuhtc.runtime.detections import Engine

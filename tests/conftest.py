@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # the tests of the runtime do without torch
     from reference.elsewhere import Elsewhere
     from reference.exports import Exported
 
-    from nuhtc.runtime.bundle import Bundle
+    from nuhtc.runtime.bundle.load import Bundle
 
 # A busy machine is no failure. NUHTC_EXAMPLES=20000 turns the property tests into a fuzz run.
 settings.register_profile(

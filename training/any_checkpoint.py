@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training import checkpoint
 from nuhtc.training.data.classes import PANNUKE
-from nuhtc.training.info import CheckpointInfo, ClassInfo, DataInfo
+from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import Preset
 from nuhtc.training.published import PRESET, Published, load_published
@@ -29,7 +30,7 @@ def is_ours(path: Path) -> bool:
 
 
 def open_checkpoint(
-    path: Path, *, preset: str | None = None, classes: tuple[ClassInfo, ...] | None = None
+    path: Path, *, preset: str | None = None, classes: tuple[NucleusClass, ...] | None = None
 ) -> tuple[NuHTC, Preset, CheckpointInfo]:
     """Load the network of a checkpoint of either kind, in evaluation mode.
 
@@ -69,7 +70,7 @@ def open_checkpoint(
     return network, found, info
 
 
-def data_of(path: Path) -> tuple[DataInfo, ...]:
+def data_of(path: Path) -> tuple[DataSource, ...]:
     """The data that a checkpoint learned from, as far as it says.
 
     Raises
@@ -80,8 +81,8 @@ def data_of(path: Path) -> tuple[DataInfo, ...]:
     return checkpoint.read(path)[0].data if is_ours(path) else _unknown_data(path)
 
 
-def _unknown_data(path: Path) -> tuple[DataInfo, ...]:
-    return (DataInfo(f"{path.stem} (a published checkpoint)", "unknown", "unknown"),)
+def _unknown_data(path: Path) -> tuple[DataSource, ...]:
+    return (DataSource(f"{path.stem} (a published checkpoint)", "unknown", "unknown"),)
 
 
 def check_preset(path: Path, found: str, wanted: str | None) -> None:
@@ -96,7 +97,7 @@ def check_preset(path: Path, found: str, wanted: str | None) -> None:
         raise CheckpointError(f"{path}: is for --preset {found}, not for {wanted}")
 
 
-def parse_classes(text: str) -> tuple[ClassInfo, ...]:
+def parse_classes(text: str) -> tuple[NucleusClass, ...]:
     """Classes from ``Name,Name=#rrggbb,...``.
 
     A class without a colour gets PanNuke's if PanNuke has one of that name, else one of as
@@ -119,12 +120,12 @@ def parse_classes(text: str) -> tuple[ClassInfo, ...]:
     if len(set(names)) < len(names):
         raise ValueError(f"{text!r}: a name comes twice")
     return tuple(
-        ClassInfo(info.name, _rgb(color)) if color else info
+        NucleusClass(info.name, _rgb(color)) if color else info
         for info, color in zip(_colored(names), given, strict=True)
     )
 
 
-def _classes_of(path: Path, published: Published) -> tuple[ClassInfo, ...]:
+def _classes_of(path: Path, published: Published) -> tuple[NucleusClass, ...]:
     """The classes that a published file names."""
     names, colors = published.class_names, published.class_colors
     if names is None:
@@ -135,13 +136,13 @@ def _classes_of(path: Path, published: Published) -> tuple[ClassInfo, ...]:
         )
     if colors is None:
         return _colored(names)
-    return tuple(ClassInfo(name, color) for name, color in zip(names, colors, strict=True))
+    return tuple(NucleusClass(name, color) for name, color in zip(names, colors, strict=True))
 
 
-def _colored(names: Sequence[str]) -> tuple[ClassInfo, ...]:
+def _colored(names: Sequence[str]) -> tuple[NucleusClass, ...]:
     known = {one.name.lower(): one.color for one in PANNUKE}
     return tuple(
-        ClassInfo(name, known.get(name.lower(), _hue(i / len(names))))
+        NucleusClass(name, known.get(name.lower(), _hue(i / len(names))))
         for i, name in enumerate(names)
     )
 

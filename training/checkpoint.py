@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 from nuhtc.runtime.ground.errors import CheckpointError, OutputError
 from nuhtc.runtime.ground.whole_files import whole_file
 from nuhtc.training.fit import check_fit
-from nuhtc.training.info import CheckpointInfo, ClassInfo, DataInfo
+from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import PRESETS, Preset
 
@@ -106,8 +107,8 @@ def _info(raw: dict[str, Any]) -> CheckpointInfo:
     """The description, back from plain values."""
     return CheckpointInfo(
         preset=raw["preset"],
-        classes=tuple(ClassInfo(c["name"], tuple(c["color"])) for c in raw["classes"]),
-        data=tuple(DataInfo(**item) for item in raw["data"]),
+        classes=tuple(NucleusClass(c["name"], tuple(c["color"])) for c in raw["classes"]),
+        data=tuple(DataSource(**item) for item in raw["data"]),
         metrics=tuple(
             (name, tuple((key, value) for key, value in values)) for name, values in raw["metrics"]
         ),

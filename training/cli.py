@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from nuhtc.runtime.bundle.card import DataSource
 from nuhtc.runtime.ground.errors import NuhtcError
 from nuhtc.runtime.ground.lock import sole_writer
 from nuhtc.runtime.ground.whole_files import prepare_folder
@@ -18,7 +19,7 @@ from nuhtc.training import checkpoint
 from nuhtc.training.any_checkpoint import data_of
 from nuhtc.training.data.selection import Selection, select
 from nuhtc.training.imagenet import load_imagenet
-from nuhtc.training.info import CheckpointInfo, DataInfo
+from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.initial import initialise
 from nuhtc.training.loop import PRECISIONS, Run, RunSettings
 from nuhtc.training.network import PARTS, NuHTC
@@ -289,7 +290,7 @@ def _own_folder(folder: Path) -> AbstractContextManager[None]:
     return sole_writer(folder / ".lock", "another nuhtc-train is writing")
 
 
-def _data(chosen: Selection, arguments: argparse.Namespace) -> tuple[DataInfo, ...]:
+def _data(chosen: Selection, arguments: argparse.Namespace) -> tuple[DataSource, ...]:
     """All data that have a part in the weights, those of the start weights too."""
     before = (info for path in arguments.init_from or () for info in data_of(path))
     return tuple(dict.fromkeys((*chosen.infos, *before)))

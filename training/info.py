@@ -2,24 +2,7 @@
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class ClassInfo:
-    """A class of nuclei."""
-
-    name: str
-    color: tuple[int, int, int]
-    """RGB, 0 to 255"""
-
-
-@dataclass(frozen=True)
-class DataInfo:
-    """A data set that weights were trained on."""
-
-    name: str
-    licence: str
-    source: str
-    """Whom to cite."""
+from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 
 
 @dataclass(frozen=True)
@@ -27,8 +10,8 @@ class CheckpointInfo:
     """What the weights are."""
 
     preset: str
-    classes: tuple[ClassInfo, ...]
-    data: tuple[DataInfo, ...] = ()
+    classes: tuple[NucleusClass, ...]
+    data: tuple[DataSource, ...] = ()
     metrics: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = ()
     """For each data set's held-out pictures, (measure, value) pairs."""
     steps: int = 0

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.native.proposals import nms, watershed_boxes
-from nuhtc.runtime.bundle import Card, ProposalSettings
+from nuhtc.runtime.bundle.card import Card, ProposalSettings
 from nuhtc.runtime.calibration import calibrate
 from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.engines.graphs import Graphs

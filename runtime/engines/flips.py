@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.native.proposals import nms
-from nuhtc.runtime.bundle import Card
+from nuhtc.runtime.bundle.card import Card
 from nuhtc.runtime.detections import Detections, Engine
 from nuhtc.runtime.engines.cascade import CascadeEngine, card_for_tile, with_score
 

@@ -6,11 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle import Bundle
+from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.ground.errors import EngineError
-
-FEATURES = ("fine4", "fine8", "summary16", "summary32", "semantic")
-"""Outputs of the trunk that heads and masks take as they are."""
 
 
 @dataclass(frozen=True)

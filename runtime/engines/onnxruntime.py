@@ -7,8 +7,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle import Bundle
-from nuhtc.runtime.engines.graphs import FEATURES, Trunk, check_classes
+from nuhtc.runtime.bundle.card import FEATURES
+from nuhtc.runtime.bundle.load import Bundle
+from nuhtc.runtime.engines.graphs import Trunk, check_classes
 from nuhtc.runtime.engines.providers import CPU_EP, Provider, find_provider
 from nuhtc.runtime.ground.errors import EngineError, first_line
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from nuhtc.runtime.bundle import Bundle
+from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines.cascade import CascadeEngine
 from nuhtc.runtime.engines.graphs import Graphs
 from nuhtc.runtime.ground.errors import EngineError, UsageError

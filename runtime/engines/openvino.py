@@ -6,8 +6,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle import Bundle
-from nuhtc.runtime.engines.graphs import FEATURES, Trunk, check_classes
+from nuhtc.runtime.bundle.card import FEATURES
+from nuhtc.runtime.bundle.load import Bundle
+from nuhtc.runtime.engines.graphs import Trunk, check_classes
 from nuhtc.runtime.ground.errors import EngineError, first_line
 
 # Only OpenVINO's converter reports its use to its maker, and nothing here calls that: the

@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from nuhtc.runtime.engines.graphs import FEATURES
+from nuhtc.runtime.bundle.card import FEATURES
 from nuhtc.runtime.ground.errors import EngineError
 from nuhtc.runtime.plans import Binding, Plan
 

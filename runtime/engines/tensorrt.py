@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle import GRAPHS, Bundle
+from nuhtc.runtime.bundle.card import GRAPHS
+from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines.cuda_device import CudaDevice, Device, view
 from nuhtc.runtime.engines.graphs import Trunk, check_classes
 from nuhtc.runtime.engines.plan_layout import (

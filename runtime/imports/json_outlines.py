@@ -13,7 +13,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle import NucleusClass
+from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.imports.json_stream import array_chunks
 from nuhtc.runtime.imports.outlines import FARTHEST_PX, UNKNOWN_COLOR, Outlines, Source
 

@@ -7,7 +7,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle import NucleusClass
+from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
 from nuhtc.runtime.ragged import ring_areas, ring_bounds, ring_centroids
 from nuhtc.runtime.summary import SlideFacts

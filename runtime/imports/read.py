@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import shapely
 
-from nuhtc.runtime.bundle import NucleusClass
+from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import ImportedError
 from nuhtc.runtime.ground.versions import printable
 from nuhtc.runtime.imports.json_outlines import read_json

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from nuhtc.runtime.bundle import NucleusClass
+from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.imports.outlines import UNKNOWN_COLOR, Outlines, Source
 from nuhtc.runtime.summary import SlideFacts
 

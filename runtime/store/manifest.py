@@ -9,11 +9,11 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle import NucleusClass
+from nuhtc.runtime.bundle.card import BundleFacts, NucleusClass
 from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.ground.errors import StoreError
 from nuhtc.runtime.ground.whole_files import whole_file
-from nuhtc.runtime.summary import BundleFacts, SlideFacts
+from nuhtc.runtime.summary import SlideFacts
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "nuhtc-store"

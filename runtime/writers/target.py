@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle import NucleusClass
+from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import OutputError
 from nuhtc.runtime.ground.whole_files import explain, whole_file
 from nuhtc.runtime.nuclei import Nuclei

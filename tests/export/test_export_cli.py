@@ -21,9 +21,9 @@ from nuhtc.export import precisions
 from nuhtc.export.bundle import RESEARCH, make_card
 from nuhtc.export.cli import main
 from nuhtc.export.precisions import FLOAT, HALF, INTEGER
-from nuhtc.export.report import FILES as REPORT
 from nuhtc.export.tiles import example_tiles, read_tiles
-from nuhtc.runtime.bundle import Bundle, load_bundle
+from nuhtc.runtime.bundle.card import PROOF_FILES
+from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.ground.errors import SlideError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -79,7 +79,7 @@ def test_a_bundle_and_its_proof(
     assert [(c.name, c.color) for c in card.classes] == [
         (c.name, c.color) for c in trained.info.classes
     ]
-    assert {path.name for path in out.iterdir()} == {"card.json", *FLOAT.values(), *REPORT}
+    assert {path.name for path in out.iterdir()} == {"card.json", *FLOAT.values(), *PROOF_FILES}
     assert [path.name for path in out.parent.iterdir()] == ["bundle"], "no leftovers"
 
 
@@ -94,7 +94,7 @@ def test_all_precisions_in_one_archive(
     assert [path.name for path in tmp_path.iterdir()] == ["bundle.zip"]
     bundle = load_bundle(out)
     card = bundle.card
-    assert set(card.files) == {*FLOAT.values(), *HALF.values(), *INTEGER.values(), *REPORT}
+    assert set(card.files) == {*FLOAT.values(), *HALF.values(), *INTEGER.values(), *PROOF_FILES}
     assert [card.precisions[name].storage for name in ("fp32", "fp16", "int8")] == [
         "float16",
         "float16",
@@ -114,7 +114,7 @@ def test_fp16_alone_is_half_the_size(trained: Exported, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     assert main([str(trained.checkpoint), "--out", str(out), "--fp16"]) == 0
     card = load_bundle(out).card
-    assert set(card.precisions) == {"fp16"} and set(card.files) == {*HALF.values(), *REPORT}
+    assert set(card.precisions) == {"fp16"} and set(card.files) == {*HALF.values(), *PROOF_FILES}
     whole = trained.float32.card.files
     size = sum(card.files[name].size for name in HALF.values())
     assert size < 0.53 * sum(whole[name].size for name in FLOAT.values())
@@ -126,7 +126,7 @@ def test_int8_alone_brings_the_graphs_it_shares(exported: Exported, tmp_path: Pa
     argv += ["--calibration", str(tmp_path / "calibration"), "--max-feature-difference", "99"]
     assert main([*argv, "--min-agreement", "0", "--min-mask-iou", "0"]) == 0
     card = load_bundle(tmp_path / "bundle").card
-    assert set(card.files) == {*INTEGER.values(), *REPORT}
+    assert set(card.files) == {*INTEGER.values(), *PROOF_FILES}
     assert card.precisions["int8"].calibration == ("the middles of 1 pictures of calibration")
 
 

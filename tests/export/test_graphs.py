@@ -24,7 +24,7 @@ from nuhtc.export.graphs import (
     store_half,
 )
 from nuhtc.export.precisions import FLOAT
-from nuhtc.runtime.bundle import Bundle
+from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines import graphs as passed_on
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

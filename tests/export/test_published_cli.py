@@ -14,7 +14,7 @@ from nuhtc.export.bundle import RESEARCH, UNKNOWN
 from nuhtc.export.cli import main
 from nuhtc.export.precisions import FLOAT
 from nuhtc.export.report import Report
-from nuhtc.runtime.bundle import load_bundle
+from nuhtc.runtime.bundle.load import load_bundle
 from nuhtc.training.data.classes import PANNUKE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

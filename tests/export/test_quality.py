@@ -11,10 +11,10 @@ from reference.painted_set import PaintedSet
 from reference.tiny import TINY, disc_image
 
 from nuhtc.export.quality import TorchEngine, measure
+from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.inference import detect
-from nuhtc.training.info import ClassInfo
 
 
 def test_all_nuclei_of_held_out_pictures_give_a_pq_of_one(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_classes_that_both_know_give_an_mpq(tmp_path: Path) -> None:
     bundle = made_bundle(tmp_path)
 
     class TypedSet(PaintedSet):
-        classes = tuple(ClassInfo(one.name, one.color) for one in bundle.card.classes)
+        classes = tuple(NucleusClass(one.name, one.color) for one in bundle.card.classes)
 
         def __getitem__(self, index: int) -> AnnotatedImage:
             image = super().__getitem__(index)

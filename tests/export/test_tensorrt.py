@@ -21,7 +21,8 @@ from nuhtc.export.tensorrt import build_engines
 from nuhtc.export.tensorrt_builder import RTX_CAPABILITIES, Target
 from nuhtc.export.tensorrt_graph import TOPK_LIMIT, prepare
 from nuhtc.export.tensorrt_options import EngineOptions
-from nuhtc.runtime.bundle import GRAPHS, Bundle, file_digest, load_bundle
+from nuhtc.runtime.bundle.card import GRAPHS, file_digest
+from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.ground.errors import EngineError
 from nuhtc.runtime.plans import FOLDER, Here, Plan, Span, choose_plans, read_plan
 

@@ -17,23 +17,24 @@ from nuhtc.export.half import to_half
 from nuhtc.export.precisions import FLOAT, HALF, INTEGER, Wanted
 from nuhtc.export.quantise import QUANTISED, calibration_feeds, quantise
 from nuhtc.export.tiles import example_tiles
-from nuhtc.runtime.bundle import GRAPHS, Bundle, GraphSet, load_bundle
+from nuhtc.runtime.bundle.card import GRAPHS, DataSource, GraphSet, NucleusClass
+from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.training import checkpoint
 from nuhtc.training.any_checkpoint import open_checkpoint
 from nuhtc.training.data.classes import PANNUKE
 from nuhtc.training.imagenet import load_imagenet
-from nuhtc.training.info import CheckpointInfo, ClassInfo, DataInfo
+from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import LITE0, Preset
 
 INFO = CheckpointInfo(
     preset="lite0",
     classes=(
-        ClassInfo("Alpha", (255, 0, 0)),
-        ClassInfo("Beta", (0, 255, 0)),
-        ClassInfo("Gamma", (1, 2, 3)),
+        NucleusClass("Alpha", (255, 0, 0)),
+        NucleusClass("Beta", (0, 255, 0)),
+        NucleusClass("Gamma", (1, 2, 3)),
     ),
-    data=(DataInfo("Made up", "none needed", "nobody"),),
+    data=(DataSource("Made up", "none needed", "nobody"),),
     metrics=(("made-up", (("images", 2), ("pq", 0.5))),),
     steps=7,
 )

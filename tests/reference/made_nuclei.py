@@ -7,8 +7,7 @@ import numpy as np
 from reference.blobs import random_ellipses
 from reference.oracle import OracleEngine, paint
 
-from nuhtc.runtime.bundle import (
-    Bundle,
+from nuhtc.runtime.bundle.card import (
     Card,
     DataSource,
     DetectionSettings,
@@ -16,6 +15,7 @@ from nuhtc.runtime.bundle import (
     NucleusClass,
     ProposalSettings,
 )
+from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.candidates import Candidates, trace_tile
 from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.nuclei import Nuclei, to_nuclei

@@ -14,9 +14,9 @@ from pycocotools import mask as coco_mask
 from reference.blobs import random_ellipses
 from scipy import io
 
+from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 from nuhtc.training.data.classes import CONIC, CONSEP, PANNUKE
 from nuhtc.training.data.images import AnnotatedImage, AnnotatedSet
-from nuhtc.training.info import ClassInfo, DataInfo
 
 TISSUES = ("Breast", "Colon", "Bile-duct")
 
@@ -36,12 +36,12 @@ class MemorySet:
 
     path = Path("memory")
     name = "made-up"
-    info = DataInfo("Made up", "CC0", "nobody")
+    info = DataSource("Made up", "CC0", "nobody")
 
     def __init__(
         self,
         images: list[AnnotatedImage],
-        classes: tuple[ClassInfo, ...] | None,
+        classes: tuple[NucleusClass, ...] | None,
         mpp: float = 0.25,
     ) -> None:
         self.images = images
@@ -205,7 +205,7 @@ def uncompressed(mask: NDArray[np.bool_]) -> dict[str, Any]:
 
 def coco_content(
     truths: Sequence[Truth],
-    classes: Sequence[ClassInfo],
+    classes: Sequence[NucleusClass],
     encode: Callable[[NDArray[np.bool_]], dict[str, Any]] = compressed,
 ) -> dict[str, Any]:
     """Return a COCO file's content; ids begin at odd places."""

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from reference.made_nuclei import made_bundle
 from reference.oracle import OracleEngine
 
-import nuhtc.runtime.bundle
+import nuhtc.runtime.bundle.load
 import nuhtc.runtime.engines.open
 from nuhtc.runtime.cli import main
 from nuhtc.runtime.detections import Detections
@@ -32,6 +32,6 @@ class SlowOracle(OracleEngine):
 
 
 if __name__ == "__main__":
-    nuhtc.runtime.bundle.load_bundle = made_bundle
+    nuhtc.runtime.bundle.load.load_bundle = made_bundle
     nuhtc.runtime.engines.open.open_engine = lambda *args: SlowOracle()
     sys.exit(main())

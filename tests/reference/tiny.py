@@ -9,8 +9,9 @@ from reference.blobs import random_ellipses
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.info import CheckpointInfo, ClassInfo
+from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.network import NetworkSettings
 from nuhtc.training.objective import ObjectiveSettings
 from nuhtc.training.presets import InferenceSettings, Preset
@@ -77,7 +78,7 @@ TINY = Preset(
 
 TINY_INFO = CheckpointInfo(
     preset="tiny",
-    classes=(ClassInfo(NAMES[0], (255, 255, 0)), ClassInfo(NAMES[1], (0, 0, 255))),
+    classes=(NucleusClass(NAMES[0], (255, 255, 0)), NucleusClass(NAMES[1], (0, 0, 255))),
 )
 
 

@@ -14,16 +14,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from nuhtc.runtime.bundle import (
-    Bundle,
+from nuhtc.runtime.bundle.card import (
     Card,
     DetectionSettings,
     GraphSet,
     NucleusClass,
     ProposalSettings,
     file_digest,
-    load_bundle,
 )
+from nuhtc.runtime.bundle.load import Bundle, load_bundle
 
 FILES = ("trunk.onnx", "heads.onnx", "masks.onnx")
 

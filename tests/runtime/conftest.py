@@ -11,7 +11,7 @@ from reference.made_nuclei import made_bundle
 from reference.oracle import OracleEngine, paint
 from reference.typed_run import LABELS
 
-import nuhtc.runtime.bundle
+import nuhtc.runtime.bundle.load
 import nuhtc.runtime.engines.open
 
 
@@ -19,7 +19,9 @@ import nuhtc.runtime.engines.open
 def oracle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> OracleEngine:
     """Put the oracle where the network's engine is opened."""
     engine = OracleEngine()
-    monkeypatch.setattr(nuhtc.runtime.bundle, "load_bundle", lambda folder: made_bundle(folder))
+    monkeypatch.setattr(
+        nuhtc.runtime.bundle.load, "load_bundle", lambda folder: made_bundle(folder)
+    )
     monkeypatch.setattr(nuhtc.runtime.engines.open, "open_engine", lambda *args: engine)
     return engine
 

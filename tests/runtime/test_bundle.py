@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nuhtc.runtime.bundle import (
+from nuhtc.runtime.bundle.card import (
     VERSION,
     Card,
     DataSource,
@@ -21,10 +21,9 @@ from nuhtc.runtime.bundle import (
     GraphSet,
     NucleusClass,
     ProposalSettings,
-    default_bundle,
     file_digest,
-    load_bundle,
 )
+from nuhtc.runtime.bundle.load import default_bundle, load_bundle
 from nuhtc.runtime.ground.errors import BundleError
 
 FILES = ("trunk.onnx", "heads.onnx", "masks.onnx")

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference.toy_bundle import toy_bundle
 
-from nuhtc.runtime import bundle_archive
-from nuhtc.runtime.bundle import file_digest, load_bundle
-from nuhtc.runtime.bundle_archive import pack_bundle
+from nuhtc.runtime.bundle import archive as bundle_archive
+from nuhtc.runtime.bundle.archive import pack_bundle
+from nuhtc.runtime.bundle.card import file_digest
+from nuhtc.runtime.bundle.load import load_bundle
 from nuhtc.runtime.ground.errors import BundleError
 
 

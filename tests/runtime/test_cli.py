@@ -17,7 +17,7 @@ from reference.oracle import OracleEngine, paint
 from reference.typed_run import LABELS, names, outputs, run
 
 import nuhtc.runtime.arguments
-import nuhtc.runtime.bundle
+import nuhtc.runtime.bundle.load
 import nuhtc.runtime.engines.open
 
 
@@ -81,7 +81,9 @@ def test_the_least_score_reaches_the_engine_too(picture, tmp_path, monkeypatch) 
         opened.append((bundle.card.detection.score, name, precision, threads))
         return OracleEngine()
 
-    monkeypatch.setattr(nuhtc.runtime.bundle, "load_bundle", lambda folder: made_bundle(folder))
+    monkeypatch.setattr(
+        nuhtc.runtime.bundle.load, "load_bundle", lambda folder: made_bundle(folder)
+    )
     monkeypatch.setattr(nuhtc.runtime.engines.open, "open_engine", open_engine)
     options = ("--score", 0.1, "--engine", "cpu", "--precision", "fp16", "--threads", 3)
     assert run(picture(), "--out", tmp_path / "out", *options) == 0

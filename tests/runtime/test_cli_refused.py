@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from reference.oracle import OracleEngine
 from reference.typed_run import names, outputs, run
 
-import nuhtc.runtime.bundle
+import nuhtc.runtime.bundle.load
 import nuhtc.runtime.engines.open
 from nuhtc.runtime.cli import main
 from nuhtc.runtime.detections import Detections

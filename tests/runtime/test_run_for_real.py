@@ -16,7 +16,7 @@ from reference.oracle import paint
 from nuhtc.runtime.cli import main
 
 if TYPE_CHECKING:
-    from nuhtc.runtime.bundle import Bundle
+    from nuhtc.runtime.bundle.load import Bundle
 
 WIDTH, HEIGHT = 331, 300
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 import nuhtc.runtime.summary as module
+from nuhtc.runtime.bundle.card import BundleFacts
 from nuhtc.runtime.ground.errors import OutputError
 from nuhtc.runtime.ground.versions import printable
-from nuhtc.runtime.summary import STAGES, BundleFacts, SlideFacts, Summary, write_summary
+from nuhtc.runtime.summary import STAGES, SlideFacts, Summary, write_summary
 
 SUMMARY = Summary(
     slide=SlideFacts("a.svs", "sha256:1", 2000, 1000, 0.5),

@@ -8,23 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference.tiny import TINY, TINY_INFO
 
+from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training import checkpoint
 from nuhtc.training.any_checkpoint import check_preset, is_ours, parse_classes
-from nuhtc.training.info import ClassInfo
 
 
 def test_names_and_colors() -> None:
     assert parse_classes("Tumour=#ff8000, Stroma =#0A0b0C") == (
-        ClassInfo("Tumour", (255, 128, 0)),
-        ClassInfo("Stroma", (10, 11, 12)),
+        NucleusClass("Tumour", (255, 128, 0)),
+        NucleusClass("Stroma", (10, 11, 12)),
     )
 
 
 def test_names_that_pannuke_has_get_its_colors() -> None:
     assert parse_classes("connective,Dead=#010203") == (
-        ClassInfo("connective", (0, 0, 255)),
-        ClassInfo("Dead", (1, 2, 3)),
+        NucleusClass("connective", (0, 0, 255)),
+        NucleusClass("Dead", (1, 2, 3)),
     )
 
 
@@ -43,7 +43,7 @@ NAMES = st.text(
 @given(st.dictionaries(NAMES, st.tuples(*[st.integers(0, 255)] * 3), min_size=1, max_size=9))
 def test_what_is_written_comes_back(classes: dict[str, tuple[int, int, int]]) -> None:
     text = ",".join(f"{name}=#{bytes(color).hex()}" for name, color in classes.items())
-    assert parse_classes(text) == tuple(ClassInfo(*item) for item in classes.items())
+    assert parse_classes(text) == tuple(NucleusClass(*item) for item in classes.items())
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference.tiny import TINY, TINY_INFO
 
+from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 from nuhtc.runtime.ground.errors import CheckpointError, OutputError
 from nuhtc.training import checkpoint
-from nuhtc.training.info import CheckpointInfo, ClassInfo, DataInfo
+from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import LITE0, PRESETS
 
 INFO = replace(
     TINY_INFO,
-    data=(DataInfo("Made up", "CC0 1.0", "nobody, 2020"), DataInfo("Ünï", "unknown", "")),
+    data=(DataSource("Made up", "CC0 1.0", "nobody, 2020"), DataSource("Ünï", "unknown", "")),
     metrics=(("mine", (("images", 3), ("pq", 0.25))), ("yours", ())),
     steps=12,
 )
@@ -190,7 +191,7 @@ def test_weights_of_another_preset(tmp_path: Path, network: NuHTC) -> None:
 
 
 def test_weights_for_another_number_of_classes(tmp_path: Path, network: NuHTC) -> None:
-    info = replace(INFO, classes=(*INFO.classes, ClassInfo("Third", (1, 2, 3))))
+    info = replace(INFO, classes=(*INFO.classes, NucleusClass("Third", (1, 2, 3))))
     checkpoint.save(tmp_path / "model.pt", info, network.state_dict())
     assert "stages.0.classifier" in refusal(tmp_path / "model.pt")
 

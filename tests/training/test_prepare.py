@@ -27,6 +27,7 @@ from reference.made_sets import (
     write_pannuke_nuhtc,
 )
 
+from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import DataError, TrainingError
 from nuhtc.training import prepare_cli
 from nuhtc.training.data import write
@@ -35,7 +36,6 @@ from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import renumber
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.write import FORMATS, write_set
-from nuhtc.training.info import ClassInfo
 from nuhtc.training.prepare import examine
 from nuhtc.training.prepare_cli import main
 
@@ -58,7 +58,7 @@ def memory_sets(draw: st.DrawFn) -> MemorySet:
         tissue = draw(st.sampled_from([None, "Colon", "Head & Neck"]))
         name = draw(st.sampled_from(["a b", "ü", "x.y", "n"]))
         images.append(AnnotatedImage(f"{name}{number}", rgb, instances, types, mpp, tissue))
-    classes = tuple(ClassInfo(f"class {i}", (i, 0, 255)) for i in range(kinds))
+    classes = tuple(NucleusClass(f"class {i}", (i, 0, 255)) for i in range(kinds))
     return MemorySet(sorted(images, key=lambda image: image.name), classes or None, mpp)
 
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import CONIC, CONSEP, PANNUKE
 from nuhtc.training.data.folder import is_color
-from nuhtc.training.info import ClassInfo
 
 NUHTC_NAMES = {
     PANNUKE: (
@@ -48,7 +48,7 @@ PALETTE = (
 
 def read_categories(
     raw: object, path: Path
-) -> tuple[tuple[ClassInfo, ...] | None, dict[object, int]]:
+) -> tuple[tuple[NucleusClass, ...] | None, dict[object, int]]:
     """The classes of a COCO file, in the order of the categories' ids.
 
     A category's ``color``, red, green and blue, is used where there is one. Otherwise the
@@ -87,7 +87,7 @@ def read_categories(
     return _known_set(items, names) or _one_by_one(items, names), index_of
 
 
-def _known_set(items: list[dict[str, Any]], names: list[str]) -> tuple[ClassInfo, ...] | None:
+def _known_set(items: list[dict[str, Any]], names: list[str]) -> tuple[NucleusClass, ...] | None:
     """A known data set's classes, if these are exactly they, without colours of their own."""
     if any(is_color(item.get("color")) for item in items):
         return None
@@ -98,18 +98,18 @@ def _known_set(items: list[dict[str, Any]], names: list[str]) -> tuple[ClassInfo
     return None
 
 
-def _one_by_one(items: list[dict[str, Any]], names: list[str]) -> tuple[ClassInfo, ...]:
+def _one_by_one(items: list[dict[str, Any]], names: list[str]) -> tuple[NucleusClass, ...]:
     known = {
         name.lower(): one.color
         for classes, theirs in reversed(NUHTC_NAMES.items())
         for one, other in zip(classes, theirs, strict=True)
         for name in (other, one.name)
     }
-    found: list[ClassInfo] = []
+    found: list[NucleusClass] = []
     for index, (item, name) in enumerate(zip(items, names, strict=True)):
         color = known.get(name.lower(), PALETTE[index % len(PALETTE)])
         if is_color(item.get("color")):
             red, green, blue = item["color"]
             color = (red, green, blue)
-        found.append(ClassInfo(name, color))
+        found.append(NucleusClass(name, color))
     return tuple(found)

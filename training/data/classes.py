@@ -1,55 +1,55 @@
 """The classes of data sets that people know, and the colours that viewers show them in."""
 
-from nuhtc.training.info import ClassInfo, DataInfo
+from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 
 CONSEP = (
-    ClassInfo("Other", (255, 255, 0)),
-    ClassInfo("Inflammatory", (0, 255, 0)),
-    ClassInfo("Epithelial", (255, 0, 0)),
+    NucleusClass("Other", (255, 255, 0)),
+    NucleusClass("Inflammatory", (0, 255, 0)),
+    NucleusClass("Epithelial", (255, 0, 0)),
     # A blue that stands out from haematoxylin.
-    ClassInfo("Spindle", (0, 176, 255)),
+    NucleusClass("Spindle", (0, 176, 255)),
 )
 """CoNSeP's usual merge of seven types into four (Graham et al. 2019)."""
 
 PANNUKE = (
-    ClassInfo("Neoplastic", (255, 0, 0)),
-    ClassInfo("Inflammatory", (0, 255, 0)),
-    ClassInfo("Connective", (0, 0, 255)),
-    ClassInfo("Dead", (255, 255, 0)),
-    ClassInfo("Epithelial", (255, 0, 255)),
+    NucleusClass("Neoplastic", (255, 0, 0)),
+    NucleusClass("Inflammatory", (0, 255, 0)),
+    NucleusClass("Connective", (0, 0, 255)),
+    NucleusClass("Dead", (255, 255, 0)),
+    NucleusClass("Epithelial", (255, 0, 255)),
 )
 """PanNuke's five classes, in the order of its channels, in NuHTC's colours."""
 
 CONIC = (
-    ClassInfo("Neutrophil", (255, 165, 0)),
-    ClassInfo("Epithelial", (255, 0, 0)),
-    ClassInfo("Lymphocyte", (0, 255, 0)),
-    ClassInfo("Plasma", (0, 176, 255)),
-    ClassInfo("Eosinophil", (255, 255, 0)),
-    ClassInfo("Connective", (0, 0, 255)),
+    NucleusClass("Neutrophil", (255, 165, 0)),
+    NucleusClass("Epithelial", (255, 0, 0)),
+    NucleusClass("Lymphocyte", (0, 255, 0)),
+    NucleusClass("Plasma", (0, 176, 255)),
+    NucleusClass("Eosinophil", (255, 255, 0)),
+    NucleusClass("Connective", (0, 0, 255)),
 )
 """CoNIC's six classes, in the order of its class map."""
 
 KNOWN = {
-    "consep": DataInfo(
+    "consep": DataSource(
         "CoNSeP",
         "no explicit licence; research use only",
         "Graham et al., HoVer-Net, Medical Image Analysis 58, 2019",
     ),
-    "monuseg": DataInfo(
+    "monuseg": DataSource(
         "MoNuSeg 2018",
         "CC BY-NC-SA 4.0",
         "Kumar et al., IEEE Transactions on Medical Imaging 36, 2017",
     ),
-    "tnbc": DataInfo(
+    "tnbc": DataSource(
         "TNBC",
         "CC BY 4.0",
         "Naylor et al., IEEE Transactions on Medical Imaging 38, 2019",
     ),
-    "pannuke": DataInfo(
+    "pannuke": DataSource(
         "PanNuke", "CC BY-NC-SA 4.0", "Gamper et al., PanNuke, arXiv:2003.10778, 2020"
     ),
-    "conic": DataInfo(
+    "conic": DataSource(
         "CoNIC",
         "CC BY-NC-SA 4.0",
         "Graham et al., CoNIC Challenge, Medical Image Analysis 92, 2024",
@@ -58,7 +58,7 @@ KNOWN = {
 """Licence and source of data sets, by the name of their folder."""
 
 
-def describe(name: str) -> DataInfo:
+def describe(name: str) -> DataSource:
     """What is known of a data set; ``pannuke-fold1`` is PanNuke."""
     known = KNOWN.get(name.split("-", 1)[0])
-    return known if known is not None else DataInfo(name, "unknown", "unknown")
+    return known if known is not None else DataSource(name, "unknown", "unknown")

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.categories import read_categories
 from nuhtc.training.data.classes import describe
@@ -22,7 +23,6 @@ from nuhtc.training.data.images import DEFAULT_MPP, AnnotatedImage
 from nuhtc.training.data.numbering import renumber
 from nuhtc.training.data.reading import read_json, read_mpp, read_rgb
 from nuhtc.training.data.rle import paint
-from nuhtc.training.info import ClassInfo, DataInfo
 
 PLAIN = {"annotations", "instances", "coco", "labels"}
 """Names of JSON files that say nothing; the folder's name says more."""
@@ -71,12 +71,12 @@ class CocoSet:
         self.mpp = read_mpp(said["mpp"], path) if "mpp" in said else DEFAULT_MPP
         self.name = _text(said.get("name")) or _name_of(self.path)
         known = describe(self.name)
-        self.info = DataInfo(
+        self.info = DataSource(
             _text(said.get("title")) or known.name,
             _text(said.get("licence")) or known.licence,
             _text(said.get("source")) or known.source,
         )
-        self.classes: tuple[ClassInfo, ...] | None
+        self.classes: tuple[NucleusClass, ...] | None
         self.classes, index_of = read_categories(raw.get("categories"), path)
         self._pictures, place_of = _read_images(raw["images"], path)
         self._add(raw["annotations"], place_of, index_of)

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
+from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import CONSEP, describe
 from nuhtc.training.data.images import DEFAULT_MPP, AnnotatedImage
 from nuhtc.training.data.numbering import majority_types, renumber, size_text, whole_numbers
 from nuhtc.training.data.reading import find_pictures, read_rgb, reason
-from nuhtc.training.info import ClassInfo
 
 MERGED = np.array([0, 1, 2, 3, 3, 4, 4, 4])
 """Other, inflammatory, two kinds of epithelial and three of spindle, into CoNSeP's four."""
@@ -61,7 +61,7 @@ class ConsepSet:
         if not self._images:
             raise DataError(f"{images}: holds no *.png to go with Labels/*.mat")
         typed = len(_read_mat(self._label(0))) > 1
-        self.classes: tuple[ClassInfo, ...] | None = CONSEP if typed else None
+        self.classes: tuple[NucleusClass, ...] | None = CONSEP if typed else None
         part = base.name.lower()
         root = base.parent if part in ("train", "test") else base
         name = "consep" if typed else root.name.lower()

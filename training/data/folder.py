@@ -28,12 +28,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import CONSEP, describe
 from nuhtc.training.data.images import DEFAULT_MPP, AnnotatedImage
 from nuhtc.training.data.numbering import majority_types, renumber, size_text, whole_numbers
 from nuhtc.training.data.reading import find_pictures, read_json, read_mpp, read_rgb, reason
-from nuhtc.training.info import ClassInfo, DataInfo
 
 DESCRIPTION = "dataset.json"
 
@@ -110,13 +110,13 @@ class FolderSet:
         self.name: str = said.get("name", root.name if root.name != "train" else root.parent.name)
         self.mpp: float = said.get("mpp", DEFAULT_MPP)
         known = describe(self.name)
-        self.info = DataInfo(
+        self.info = DataSource(
             said.get("title", known.name),
             said.get("licence", known.licence),
             said.get("source", known.source),
         )
         self._tissues: dict[str, str] = said.get("tissues", {})
-        self.classes: tuple[ClassInfo, ...] | None
+        self.classes: tuple[NucleusClass, ...] | None
         if "classes" in said:
             self.classes = said["classes"]
         else:
@@ -160,10 +160,10 @@ def _read_description(path: Path) -> dict[str, Any]:
     return said
 
 
-def _read_classes(raw: object, path: Path) -> tuple[ClassInfo, ...]:
+def _read_classes(raw: object, path: Path) -> tuple[NucleusClass, ...]:
     items = raw if isinstance(raw, list) else []
     classes = tuple(
-        ClassInfo(item["name"], (item["color"][0], item["color"][1], item["color"][2]))
+        NucleusClass(item["name"], (item["color"][0], item["color"][1], item["color"][2]))
         for item in items
         if isinstance(item, dict)
         and isinstance(item.get("name"), str)

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.training.info import ClassInfo, DataInfo
+from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 
 DEFAULT_MPP = 0.25
 """um per pixel of 40x pictures, and so of every data set that says nothing else."""
@@ -60,7 +60,7 @@ class AnnotatedSet(Pictures, Protocol):
         """Where it is."""
 
     @property
-    def classes(self) -> tuple[ClassInfo, ...] | None:
+    def classes(self) -> tuple[NucleusClass, ...] | None:
         """The classes that ``types`` index; None for a set without classes."""
 
     @property
@@ -68,7 +68,7 @@ class AnnotatedSet(Pictures, Protocol):
         """Um per pixel of all pictures."""
 
     @property
-    def info(self) -> DataInfo:
+    def info(self) -> DataSource:
         """Name, licence and source, for the cards of models trained on it."""
 
     def names(self) -> Sequence[str]:

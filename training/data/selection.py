@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedSet, Pictures, Subset, Untyped
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.splits import split
-from nuhtc.training.info import ClassInfo, DataInfo
 
 MEMORY = 2 << 30
 """Bytes of pictures of each data set that are kept in memory."""
 
-NUCLEUS = (ClassInfo("Nucleus", (255, 0, 0)),)
+NUCLEUS = (NucleusClass("Nucleus", (255, 0, 0)),)
 """The one class of a run whose data sets name none."""
 
 
@@ -36,8 +36,8 @@ class Selection:
     """The data of a run and what is known of it."""
 
     data: TrainingData
-    classes: tuple[ClassInfo, ...]
-    infos: tuple[DataInfo, ...]
+    classes: tuple[NucleusClass, ...]
+    infos: tuple[DataSource, ...]
 
     def table(self) -> str:
         """One line of text for each data set."""
@@ -94,7 +94,7 @@ def select(
     return Selection(TrainingData(train, held_out, weights), classes, infos)
 
 
-def _classes(typed: Sequence[AnnotatedSet]) -> tuple[ClassInfo, ...]:
+def _classes(typed: Sequence[AnnotatedSet]) -> tuple[NucleusClass, ...]:
     """The classes that all typed data sets share."""
     with_classes = [found for found in typed if found.classes is not None]
     if not with_classes:

@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from nuhtc.runtime.arguments import ENGINES, PRECISIONS
+from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import DataError, NuhtcError
 from nuhtc.runtime.ground.whole_files import prepare_folder
 from nuhtc.training.any_checkpoint import parse_classes
@@ -24,7 +25,6 @@ from nuhtc.training.evaluation.report import as_json, as_text, write_report
 from nuhtc.training.evaluation.save import LAYOUTS, saving
 from nuhtc.training.evaluation.saved import Saved, open_saved
 from nuhtc.training.evaluation.summary import summarise_all
-from nuhtc.training.info import ClassInfo
 
 
 def parser() -> argparse.ArgumentParser:
@@ -120,7 +120,7 @@ def _layouts(text: str) -> tuple[str, ...]:
     return names
 
 
-def _classes(text: str) -> tuple[ClassInfo, ...]:
+def _classes(text: str) -> tuple[NucleusClass, ...]:
     try:
         return parse_classes(text)
     except ValueError as error:

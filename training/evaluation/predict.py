@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training.any_checkpoint import open_checkpoint
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.evaluation.prediction import Prediction
 from nuhtc.training.evaluation.resolution import find_at
 from nuhtc.training.evaluation.validation import segment
-from nuhtc.training.info import ClassInfo
 from nuhtc.training.resize import tile_multiple
 
 
@@ -52,7 +52,7 @@ class Checkpoint:
         path: Path,
         device: torch.device,
         tile: int | None = None,
-        classes: tuple[ClassInfo, ...] | None = None,
+        classes: tuple[NucleusClass, ...] | None = None,
     ) -> None:
         network, preset, info = open_checkpoint(path, classes=classes)
         self._network = network.to(device)
@@ -75,7 +75,7 @@ def open_model(
     device: str = "auto",
     tile: int | None = None,
     threads: int = 0,
-    classes: tuple[ClassInfo, ...] | None = None,
+    classes: tuple[NucleusClass, ...] | None = None,
     flips: int = 1,
     engine: str = "auto",
     precision: str = "auto",

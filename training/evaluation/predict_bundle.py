@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle import Bundle, load_bundle
+from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.detections import Engine
 from nuhtc.runtime.engines.flips import flipped
 from nuhtc.runtime.engines.open import open_engine

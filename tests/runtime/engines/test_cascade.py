@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from reference.toy_bundle import toy_bundle, toy_tile
 
-from nuhtc.runtime.bundle import Bundle, Card, DetectionSettings, ProposalSettings
+from nuhtc.runtime.bundle.card import Card, DetectionSettings, ProposalSettings
+from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.candidates import trace_tile
 from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.engines.cascade import card_for_tile, propose, select_detections, with_score
@@ -133,7 +134,7 @@ def test_a_card_with_another_number_of_classes(tmp_path: Path) -> None:
 
 
 def test_a_bundle_is_checked_before_it_is_used(toy: Bundle) -> None:
-    from nuhtc.runtime.bundle import load_bundle
+    from nuhtc.runtime.bundle.load import load_bundle
 
     toy.path("trunk.onnx").write_bytes(b"no graph")
     with pytest.raises(BundleError):

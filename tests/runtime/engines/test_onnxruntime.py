@@ -11,8 +11,8 @@ import pytest
 from reference.fake_onnxruntime import FakeRuntime, put_in_place
 from reference.toy_bundle import toy_bundle, toy_tile
 
-from nuhtc.runtime.bundle import Bundle
-from nuhtc.runtime.engines.graphs import FEATURES
+from nuhtc.runtime.bundle.card import FEATURES
+from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.engines.providers import CPU_EP, CUDA_EP, CUDA_OPTIONS, RTX_EP
 from nuhtc.runtime.ground.errors import EngineError

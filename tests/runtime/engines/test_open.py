@@ -8,7 +8,7 @@ import pytest
 from reference.toy_bundle import toy_bundle
 
 from nuhtc.runtime import arguments
-from nuhtc.runtime.bundle import Bundle
+from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines import open as opening
 from nuhtc.runtime.engines.open import (
     AUTO_ORDER,

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from reference.toy_bundle import toy_bundle, toy_tile
 
-from nuhtc.runtime.bundle import Bundle, default_bundle, load_bundle
+from nuhtc.runtime.bundle.load import Bundle, default_bundle, load_bundle
 from nuhtc.runtime.demo_slide import demo_picture
 from nuhtc.runtime.engines import openvino as backend
 from nuhtc.runtime.engines.open import open_engine

@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from reference.fake_gpu import FakeDevice, fake_tensorrt
 
-from nuhtc.runtime.bundle import GRAPHS, Bundle, file_digest, load_bundle
+from nuhtc.runtime.bundle.card import GRAPHS, file_digest
+from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.engines import tensorrt as engine
 from nuhtc.runtime.engines.cascade import CascadeEngine

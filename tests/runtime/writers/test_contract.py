@@ -8,7 +8,7 @@ import pytest
 from reference.made_nuclei import CLASSES, made_nuclei, made_target
 from reference.validators import VALIDATORS
 
-from nuhtc.runtime.bundle import NucleusClass
+from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import OutputError
 from nuhtc.runtime.nuclei import Nuclei
 from nuhtc.runtime.writers import FORMATS

@@ -21,13 +21,13 @@ from reference.made_sets import (
     write_coco,
 )
 
+from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.categories import NUHTC_NAMES, PALETTE
 from nuhtc.training.data.classes import CONSEP, KNOWN, PANNUKE
 from nuhtc.training.data.coco import CocoSet
 from nuhtc.training.data.numbering import renumber
 from nuhtc.training.data.rle import encode, paint
-from nuhtc.training.info import ClassInfo
 
 TRUTHS = made_truths(4)
 MASKS = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40))
@@ -147,7 +147,7 @@ def test_pictures_in_a_given_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pictures", ["datasets/PanNuke/rgb", "rgb"])
 def test_as_nuhtc_has_it(tmp_path: Path, pictures: str) -> None:
     truths = made_truths(5)
-    classes = [ClassInfo(name, (0, 0, 0)) for name in NUHTC_NAMES[PANNUKE]]
+    classes = [NucleusClass(name, (0, 0, 0)) for name in NUHTC_NAMES[PANNUKE]]
     file = tmp_path / "coco" / "PanNuke" / "PanNuke_annt_RLE_fold1.json"
     content = coco_content(truths, classes)
     found = CocoSet(write_coco(file, tmp_path / pictures, truths, content))
@@ -216,10 +216,10 @@ def test_colours(tmp_path: Path) -> None:
     ]
     found = open_small(tmp_path, small(categories=categories))
     assert found.classes == (
-        ClassInfo("EPITHELIAL", (255, 0, 255)),
-        ClassInfo("Mitosis", PALETTE[1]),
-        ClassInfo("dead cells", (255, 255, 0)),
-        ClassInfo("b", (1, 2, 3)),
+        NucleusClass("EPITHELIAL", (255, 0, 255)),
+        NucleusClass("Mitosis", PALETTE[1]),
+        NucleusClass("dead cells", (255, 255, 0)),
+        NucleusClass("b", (1, 2, 3)),
     )
 
 

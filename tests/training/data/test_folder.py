@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import CONSEP, KNOWN
 from nuhtc.training.data.folder import FolderSet, read_image
-from nuhtc.training.info import ClassInfo, DataInfo
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="data sets absent: ../shared/data")
@@ -250,8 +250,8 @@ def test_a_description(tmp_path: Path) -> None:
         },
     )
     assert (found.name, found.mpp, found[0].mpp) == ("ours-1", 0.5, 0.5)
-    assert found.info == DataInfo("Ours", "CC0", "us")
-    assert found.classes == tuple(ClassInfo(name, (i, 2, 3)) for i, name in enumerate(names))
+    assert found.info == DataSource("Ours", "CC0", "us")
+    assert found.classes == tuple(NucleusClass(name, (i, 2, 3)) for i, name in enumerate(names))
     assert found[0].tissue == "Colon"
 
 

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from nuhtc.runtime.bundle import CARD_MOST_BYTES, FileDigest, parse_card, plain_name
+from nuhtc.runtime.bundle.card import CARD_MOST_BYTES, FileDigest, parse_card, plain_name
 from nuhtc.runtime.ground.errors import BundleError
 from nuhtc.runtime.ground.whole_files import whole_file
 

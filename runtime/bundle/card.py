@@ -1,14 +1,7 @@
-"""A bundle: what export writes and the runtime reads.
-
-A bundle is a folder, or that folder packed into one ``.zip`` file. It holds ``card.json`` and
-three ONNX graphs, ``trunk``, ``heads`` and ``masks``, in one precision or several (fp32, fp16,
-int8), which may share files. It is data: nothing in it is unpickled or executed as code. Every
-file's SHA-256 is in the card and is checked before the file is used.
-"""
+"""The card of a bundle: everything a runtime must know of a model, as data."""
 
 import hashlib
-from dataclasses import asdict, dataclass, field, replace
-from importlib import resources
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import orjson
@@ -17,11 +10,20 @@ from nuhtc.runtime.ground.errors import BundleError
 from nuhtc.runtime.ground.strict_json import build
 
 FORMAT = "nuhtc-bundle"
+
 VERSION = 2
+
 GRAPHS = ("trunk", "heads", "masks")
+
+FEATURES = ("fine4", "fine8", "summary16", "summary32", "semantic")
+"""Outputs of the trunk that heads and masks take as they are."""
+
 PRECISIONS = ("fp32", "fp16", "int8")
 """Arithmetic that a bundle may have graphs for."""
-DEFAULT_MODEL = "lite0"
+
+PROOF_FILES = ("parity.json", "parity.md")
+"""What the report is called in a bundle."""
+
 CARD_MOST_BYTES = 1 << 20
 """A card is a few kilobytes; whatever is longer than this is none."""
 
@@ -143,77 +145,6 @@ class Card:
         return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-@dataclass(frozen=True)
-class Bundle:
-    """A bundle whose card has been read and whose files have been checked."""
-
-    folder: Path
-    card: Card
-    digest: str
-    """``sha256:`` of ``card.json``, which holds the digests of all other files"""
-    archive: Path | None = None
-    """the ``.zip`` that ``folder`` was unpacked from, if it was"""
-
-    def path(self, name: str) -> Path:
-        """Where a file of the bundle is."""
-        return self.folder / name
-
-    def graph(self, name: str, precision: str = "fp32") -> Path:
-        """Where one of GRAPHS lies in a precision that the card lists.
-
-        Raises
-        ------
-        BundleError
-            The bundle has no graphs of this precision.
-        """
-        graphs = self.card.precisions.get(precision)
-        if graphs is None:
-            raise BundleError(
-                f"{self.archive or self.folder}: has no {precision} graphs, only "
-                f"{', '.join(self.card.precisions)}; export the model with --{precision}, or "
-                f"choose another --precision"
-            )
-        return self.folder / str(getattr(graphs, name))
-
-
-def default_bundle() -> Path:
-    """The folder of the model that comes with the package."""
-    return Path(str(resources.files("nuhtc.runtime"))) / "models" / DEFAULT_MODEL
-
-
-def load_bundle(folder: Path) -> Bundle:
-    """Read a bundle and check every file in it.
-
-    Parameters
-    ----------
-    folder
-        The bundle's folder, or a ``.zip`` of it, which is unpacked into a temporary folder that
-        goes when the process ends.
-
-    Raises
-    ------
-    BundleError
-        The folder is missing or no bundle, its card is damaged or of a newer version, or a
-        file is missing or differs from the card.
-    """
-    # It imports this module; and most bundles are folders.
-    from nuhtc.runtime.bundle_archive import is_archive, unpack_bundle
-
-    if is_archive(folder):
-        return replace(load_bundle(unpack_bundle(folder)), archive=folder)
-    text = _read_card(folder)
-    card = parse_card(folder / "card.json", text)
-    for graphs in card.precisions.values():
-        for name in (graphs.trunk, graphs.heads, graphs.masks):
-            if name not in card.files:
-                raise BundleError(
-                    f"{folder / 'card.json'}: lists no {name}; export the model again"
-                )
-    for name, expected in card.files.items():
-        _check_file(folder, name, expected)
-    return Bundle(folder, card, f"sha256:{hashlib.sha256(text).hexdigest()}")
-
-
 def file_digest(path: Path) -> FileDigest:
     """Size and SHA-256 of a file."""
     with path.open("rb") as file:
@@ -221,19 +152,13 @@ def file_digest(path: Path) -> FileDigest:
     return FileDigest(digest, path.stat().st_size)
 
 
-def _read_card(folder: Path) -> bytes:
-    if not folder.exists():
-        raise BundleError(f"{folder}: no such bundle; --bundle takes a folder from nuhtc-export")
-    if not folder.is_dir():
-        raise BundleError(f"{folder}: a bundle is a folder with card.json, and this is a file")
-    try:
-        return (folder / "card.json").read_bytes()
-    except FileNotFoundError as error:
-        raise BundleError(
-            f"{folder}: holds no card.json, so it is no bundle; nuhtc-export makes one"
-        ) from error
-    except OSError as error:
-        raise BundleError(f"{folder / 'card.json'}: cannot be read ({error.strerror})") from error
+@dataclass(frozen=True)
+class BundleFacts:
+    """Which network it was."""
+
+    name: str
+    digest: str
+    model_mpp: float
 
 
 def parse_card(path: Path, text: bytes) -> Card:
@@ -310,20 +235,3 @@ def _check_values(path: Path, card: Card) -> None:
 def plain_name(name: str) -> bool:
     """Whether a name is that of a file right in the bundle's folder, and leads nowhere else."""
     return Path(name).name == name and name not in {"", ".", ".."} and not {"\\", "\0"} & set(name)
-
-
-def _check_file(folder: Path, name: str, expected: FileDigest) -> None:
-    if not plain_name(name):
-        raise BundleError(f"{folder / 'card.json'}: names a file outside the bundle: {name!r}")
-    path = folder / name
-    try:
-        found = file_digest(path)
-    except FileNotFoundError as error:
-        raise BundleError(f"{path}: missing; copy the whole bundle again") from error
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
-    if found != expected:
-        raise BundleError(
-            f"{path}: differs from what card.json says ({found.size} bytes, {expected.size} "
-            "expected); truncated or changed: copy or export the bundle again"
-        )
