@@ -25,7 +25,7 @@ import tifffile
 
 from nuhtc.runtime.demo_slide import write_demo_slide
 from nuhtc.runtime.grid import Grid
-from nuhtc.runtime.openslide_slide import OpenSlideSlide
+from nuhtc.runtime.slides.openslide_slide import OpenSlideSlide
 from nuhtc.runtime.tiff import write_pyramid
 from nuhtc.runtime.tiles import iter_tiles
 

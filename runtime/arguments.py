@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from nuhtc.runtime.console.options import available_cores, number, whole
 from nuhtc.runtime.ground.errors import UsageError
-from nuhtc.runtime.resolution import check_mpp
+from nuhtc.runtime.slides.resolution import check_mpp
 from nuhtc.runtime.writers import DEFAULT_FORMATS, FORMATS
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from nuhtc.runtime.console.terminal import (
     say,
 )
 from nuhtc.runtime.ground.errors import EXIT_DONE, EXIT_FAILED, EXIT_SKIPPED, NuhtcError
-from nuhtc.runtime.inputs import check_stems, expand_inputs
+from nuhtc.runtime.slides.inputs import check_stems, expand_inputs
 
 if TYPE_CHECKING:
     from nuhtc.runtime.bundle.load import Bundle
@@ -124,7 +124,7 @@ def _segment_and_write(
 ) -> "Summary":
     from nuhtc.runtime.outputs import Wanted, sole_writer_of, write_outputs
     from nuhtc.runtime.pipeline import segment_to_store
-    from nuhtc.runtime.slide import open_slide
+    from nuhtc.runtime.slides.open import open_slide
     from nuhtc.runtime.store.writer import SUFFIX, remove_store
 
     wanted = Wanted(

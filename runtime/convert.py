@@ -15,10 +15,11 @@ from nuhtc.runtime.ground.whole_files import prepare_folder
 from nuhtc.runtime.imports.read import SUFFIXES, Imported
 from nuhtc.runtime.nuclei import Nuclei
 from nuhtc.runtime.outputs import Wanted, sole_writer_of, target_of, write_formats
-from nuhtc.runtime.slide import open_slide
+from nuhtc.runtime.slides.open import open_slide
+from nuhtc.runtime.slides.slide import SlideFacts
 from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.store.writer import SUFFIX
-from nuhtc.runtime.summary import SlideFacts, Tally
+from nuhtc.runtime.summary import Tally
 from nuhtc.runtime.view import View, iter_nuclei
 from nuhtc.runtime.writers.coco_images import check_slide, write_tile_images
 from nuhtc.runtime.writers.target import Target

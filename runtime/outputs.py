@@ -11,7 +11,7 @@ from nuhtc.runtime.ground.lock import sole_writer
 from nuhtc.runtime.ground.versions import printable
 from nuhtc.runtime.nuclei import Nuclei
 from nuhtc.runtime.pipeline import RunSettings, summarize
-from nuhtc.runtime.slide import Slide
+from nuhtc.runtime.slides.slide import Slide
 from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.summary import Clock, Summary, Tally, write_summary
 from nuhtc.runtime.view import View, iter_nuclei, tile_boxes

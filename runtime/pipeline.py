@@ -11,18 +11,17 @@ from numpy.typing import NDArray
 from nuhtc.runtime.bundle.card import BundleFacts
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.candidates import Candidates
-from nuhtc.runtime.damage import Area
 from nuhtc.runtime.detections import Engine
 from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.ground.errors import SlideReadError
 from nuhtc.runtime.ground.versions import printable, versions
 from nuhtc.runtime.nuclei import Nuclei, check_extent, model_extent
-from nuhtc.runtime.resolution import working_mpp
-from nuhtc.runtime.slide import Slide
+from nuhtc.runtime.slides.resolution import working_mpp
+from nuhtc.runtime.slides.slide import Area, Slide, SlideFacts
 from nuhtc.runtime.store.manifest import PART_TILES, Manifest
 from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.store.writer import StoreWriter, remove_store
-from nuhtc.runtime.summary import Clock, SlideFacts, Summary, Tally
+from nuhtc.runtime.summary import Clock, Summary, Tally
 from nuhtc.runtime.tile_run import Progress, run_tiles
 from nuhtc.runtime.tissue import find_tissue
 from nuhtc.runtime.view import View, iter_nuclei, tile_boxes

@@ -39,20 +39,10 @@ from nuhtc.runtime.bundle.card import BundleFacts, NucleusClass
 from nuhtc.runtime.ground.versions import versions
 from nuhtc.runtime.ground.whole_files import whole_file
 from nuhtc.runtime.nuclei import Nuclei
+from nuhtc.runtime.slides.slide import SlideFacts
 
 STAGES = ("tissue", "read", "network", "outlines", "stitch", "write")
 """Every stage whose time is kept, in the order of the flow."""
-
-
-@dataclass(frozen=True)
-class SlideFacts:
-    """Which slide it was."""
-
-    file: str
-    digest: str
-    width_px: int
-    height_px: int
-    mpp: float
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from nuhtc.runtime.divide import DivideStream
 from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei, to_nuclei
 from nuhtc.runtime.ragged import ring_areas, ring_bounds
+from nuhtc.runtime.slides.slide import SlideFacts
 from nuhtc.runtime.stitch import StitchStream
 from nuhtc.runtime.store.manifest import Manifest
-from nuhtc.runtime.summary import SlideFacts
 
 CHUNK: Final = 16384
 """Nuclei handed to the writers at a time: enough for arrays to pay, little memory."""

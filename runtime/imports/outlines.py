@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
 from nuhtc.runtime.ragged import ring_areas, ring_bounds, ring_centroids
-from nuhtc.runtime.summary import SlideFacts
+from nuhtc.runtime.slides.slide import SlideFacts
 
 UNKNOWN_COLOR = (128, 128, 128)
 """Of a class whose colour the file does not say."""

@@ -18,8 +18,8 @@ from nuhtc.runtime.imports.json_outlines import read_json
 from nuhtc.runtime.imports.outlines import Source, to_nuclei
 from nuhtc.runtime.imports.tables import read_geopackage, read_geoparquet
 from nuhtc.runtime.nuclei import Nuclei
-from nuhtc.runtime.resolution import check_mpp
-from nuhtc.runtime.summary import SlideFacts
+from nuhtc.runtime.slides.resolution import check_mpp
+from nuhtc.runtime.slides.slide import SlideFacts
 
 SUFFIXES = (".geojson", ".geojson.gz", ".json", ".json.gz", ".gpkg", ".parquet")
 """What can be imported."""

@@ -14,7 +14,7 @@ import shapely
 
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.imports.outlines import UNKNOWN_COLOR, Outlines, Source
-from nuhtc.runtime.summary import SlideFacts
+from nuhtc.runtime.slides.slide import SlideFacts
 
 _ROWS: Final = 8192
 """Rows read at a time."""

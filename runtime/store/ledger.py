@@ -11,8 +11,8 @@ from typing import Final
 
 import orjson
 
-from nuhtc.runtime.damage import Area
 from nuhtc.runtime.ground.errors import StoreError
+from nuhtc.runtime.slides.slide import Area
 
 LEDGER: Final = "ledger.jsonl"
 

@@ -13,7 +13,7 @@ from nuhtc.runtime.bundle.card import BundleFacts, NucleusClass
 from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.ground.errors import StoreError
 from nuhtc.runtime.ground.whole_files import whole_file
-from nuhtc.runtime.summary import SlideFacts
+from nuhtc.runtime.slides.slide import SlideFacts
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "nuhtc-store"

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.candidates import Candidates
-from nuhtc.runtime.damage import Area
 from nuhtc.runtime.ground.errors import StoreError
+from nuhtc.runtime.slides.slide import Area
 from nuhtc.runtime.store.ledger import Entry, read_ledger
 from nuhtc.runtime.store.manifest import Manifest, read_manifest
 from nuhtc.runtime.store.schema import decode

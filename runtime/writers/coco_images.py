@@ -5,8 +5,7 @@ from PIL import Image
 
 from nuhtc.runtime.ground.errors import OutputError, SlideError
 from nuhtc.runtime.ground.whole_files import explain, whole_file
-from nuhtc.runtime.slide import Slide
-from nuhtc.runtime.summary import SlideFacts
+from nuhtc.runtime.slides.slide import Slide, SlideFacts
 from nuhtc.runtime.writers.coco import SUFFIX, image_name
 from nuhtc.runtime.writers.target import Target
 

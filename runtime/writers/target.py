@@ -12,7 +12,7 @@ from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import OutputError
 from nuhtc.runtime.ground.whole_files import explain, whole_file
 from nuhtc.runtime.nuclei import Nuclei
-from nuhtc.runtime.summary import SlideFacts
+from nuhtc.runtime.slides.slide import SlideFacts
 
 
 @dataclass(frozen=True)

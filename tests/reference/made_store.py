@@ -7,8 +7,8 @@ from reference.blobs import random_ellipses
 from reference.made_nuclei import made_bundle
 from reference.oracle import OracleEngine, oracle_slide
 
-from nuhtc.runtime.picture import ArraySlide
 from nuhtc.runtime.pipeline import RunSettings, segment_to_store
+from nuhtc.runtime.slides.picture import ArraySlide
 from nuhtc.runtime.store.reader import Store
 
 SETTINGS = RunSettings(tile_px=64, overlap_px=32, batch=4, threads=1)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nuhtc.runtime.detections import Detections
-from nuhtc.runtime.picture import ArraySlide
+from nuhtc.runtime.slides.picture import ArraySlide
 
 SIDE = 28
 """Side of a mask."""

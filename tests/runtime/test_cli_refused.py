@@ -91,7 +91,7 @@ def test_a_folder_without_slides_fails(oracle, tmp_path, capsys) -> None:
 
 
 def test_damage_has_its_own_exit_code(oracle, picture, tmp_path, monkeypatch, capsys) -> None:
-    from nuhtc.runtime.picture import ArraySlide
+    from nuhtc.runtime.slides.picture import ArraySlide
 
     read = ArraySlide.read
 

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from nuhtc.runtime import demo_slide
 from nuhtc.runtime.demo_slide import KINDS, demo_picture, draw_demo, write_demo_slide
-from nuhtc.runtime.slide import open_slide
+from nuhtc.runtime.slides.open import open_slide
 
 SIZE = (900, 700)
 

@@ -11,10 +11,10 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from nuhtc.runtime import direct
 from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.ground.errors import SlideError, SlideReadError
-from nuhtc.runtime.openslide_slide import OpenSlideSlide
+from nuhtc.runtime.slides import direct_tiff as direct
+from nuhtc.runtime.slides.openslide_slide import OpenSlideSlide
 from nuhtc.runtime.tiff import write_pyramid
 from nuhtc.runtime.tiles import read_block
 

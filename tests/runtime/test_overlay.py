@@ -11,7 +11,7 @@ from reference.made_nuclei import CLASSES, made_nuclei
 from nuhtc.runtime.ground.errors import OutputError, SlideReadError
 from nuhtc.runtime.nuclei import Nuclei
 from nuhtc.runtime.overlay import Survey, write_overlay
-from nuhtc.runtime.picture import ArraySlide
+from nuhtc.runtime.slides.picture import ArraySlide
 
 GREY = 230
 

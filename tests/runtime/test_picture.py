@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nuhtc.runtime.ground.errors import SlideError
-from nuhtc.runtime.picture import ArraySlide, PictureSlide, read_picture
-from nuhtc.runtime.slide import open_slide
+from nuhtc.runtime.slides.open import open_slide
+from nuhtc.runtime.slides.picture import ArraySlide, PictureSlide, read_picture
 
 
 def ramp(height: int = 40, width: int = 50) -> NDArray[np.uint8]:

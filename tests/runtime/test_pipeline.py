@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.ground.errors import EngineError, PipelineError, SlideReadError, UsageError
-from nuhtc.runtime.picture import ArraySlide
 from nuhtc.runtime.pipeline import RunSettings, segment_slide
+from nuhtc.runtime.slides.picture import ArraySlide
 
 LABELS = random_ellipses(11, 420, 530, 150, (8.0, 28.0))
 SETTINGS = RunSettings(tile_px=128, overlap_px=48, batch=4, threads=2)

@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from nuhtc.runtime.ground.errors import ResolutionError, UsageError
-from nuhtc.runtime.resolution import picture_mpp, slide_mpp, working_mpp
+from nuhtc.runtime.slides.resolution import picture_mpp, slide_mpp, working_mpp
 
 
 def properties(x: str, y: str) -> dict[str, str]:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from nuhtc.runtime.damage import read_around_damage
 from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.ground.errors import SlideError, SlideReadError
-from nuhtc.runtime.picture import ArraySlide
-from nuhtc.runtime.resample import best_level
+from nuhtc.runtime.slides.damage import read_around_damage
+from nuhtc.runtime.slides.picture import ArraySlide
+from nuhtc.runtime.slides.resample import best_level
 from nuhtc.runtime.tiles import AHEAD, BLOCK_PX, iter_tiles, read_block
 
 MODEL_MPP = 0.25

@@ -7,9 +7,9 @@ from scipy import ndimage
 
 from nuhtc.runtime.demo_slide import demo_picture
 from nuhtc.runtime.grid import Grid
-from nuhtc.runtime.picture import ArraySlide
-from nuhtc.runtime.resample import UNREADABLE
-from nuhtc.runtime.slide import open_slide
+from nuhtc.runtime.slides.open import open_slide
+from nuhtc.runtime.slides.picture import ArraySlide
+from nuhtc.runtime.slides.resample import UNREADABLE
 from nuhtc.runtime.tissue import Tissue, find_tissue, tissue_mask
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

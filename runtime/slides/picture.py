@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from nuhtc.runtime.ground.errors import SlideError
-from nuhtc.runtime.resample import thumbnail
-from nuhtc.runtime.resolution import picture_mpp
+from nuhtc.runtime.slides.resample import thumbnail
+from nuhtc.runtime.slides.resolution import picture_mpp
+from nuhtc.runtime.slides.slide import file_digest
 
 LOG = logging.getLogger(__name__)
 
@@ -125,21 +126,6 @@ class PictureSlide(ArraySlide):
         picture, dpi = read_picture(path)
         resolved = picture_mpp(dpi, str(path), mpp, fallback_mpp)
         super().__init__(picture, resolved, name=path.stem, path=path)
-
-
-def file_digest(path: Path) -> str:
-    """Give "sha256:..." of a file's bytes.
-
-    Raises
-    ------
-    SlideError
-        The file cannot be read any more.
-    """
-    try:
-        with path.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except OSError as error:
-        raise SlideError(f"{path}: cannot be read ({error.strerror}); check the disk") from error
 
 
 def read_picture(path: Path) -> tuple[NDArray[np.uint8], tuple[float, float] | None]:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.native import tiler
-from nuhtc.runtime.damage import Area, Readable, read_around_damage
 from nuhtc.runtime.ground.errors import SlideReadError
+from nuhtc.runtime.slides.damage import read_around_damage
+from nuhtc.runtime.slides.slide import Area, Slide
 
 THUMBNAIL_READ: Final = 1024
 """Side in level pixels of what a thumbnail reads at once; it bounds the memory."""
@@ -76,7 +77,7 @@ def best_level(downsamples: tuple[float, ...], ratio: float) -> int:
     return max(fine)[1] if fine else 0
 
 
-def thumbnail(slide: Readable, max_side: int) -> NDArray[np.uint8]:
+def thumbnail(slide: Slide, max_side: int) -> NDArray[np.uint8]:
     """Shrink a whole slide until its longer side is `max_side` pixels; never enlarge.
 
     It is read in pieces, so that memory stays bounded for a huge slide with a single level.

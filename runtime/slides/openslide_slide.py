@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from openslide import lowlevel
 
 from nuhtc.native.tiler import read_region
-from nuhtc.runtime.direct import DirectReader, TiledLevel, tiled_levels
 from nuhtc.runtime.ground.errors import SlideError, SlideReadError
-from nuhtc.runtime.picture import file_digest
-from nuhtc.runtime.resample import thumbnail
-from nuhtc.runtime.resolution import slide_mpp
+from nuhtc.runtime.slides.direct_tiff import DirectReader, TiledLevel, tiled_levels
+from nuhtc.runtime.slides.resample import thumbnail
+from nuhtc.runtime.slides.resolution import slide_mpp
+from nuhtc.runtime.slides.slide import file_digest
 
 LOG = logging.getLogger(__name__)
 
@@ -32,9 +32,9 @@ FIXED_BLOCK: Final = 512
 class OpenSlideSlide:
     """A slide that OpenSlide opens; it may be read from several threads at once.
 
-    Levels made of plain JPEG or JPEG 2000 tiles are decoded directly (`nuhtc.runtime.direct`)
-    after some of their tiles were found equal to OpenSlide's; everything else is read through
-    OpenSlide.
+    Levels made of plain JPEG or JPEG 2000 tiles are decoded directly
+    (`nuhtc.runtime.slides.direct_tiff`) after some of their tiles were found equal to OpenSlide's;
+    everything else is read through OpenSlide.
 
     Parameters
     ----------

@@ -2,39 +2,18 @@
 
 import math
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.ground.errors import SlideReadError
+from nuhtc.runtime.slides.slide import Area, Slide
 
 CELL: Final = (64, 64)
 """Level pixels that are damaged as one, where a slide does not say."""
 
 WHITE: Final = 255
-
-Area = tuple[int, int, int, int]
-"""x, y, width, height."""
-
-
-class Readable(Protocol):
-    """The part of a slide that resampling needs."""
-
-    @property
-    def width(self) -> int:
-        """Level-0 width in pixels."""
-
-    @property
-    def height(self) -> int:
-        """Level-0 height in pixels."""
-
-    @property
-    def downsamples(self) -> tuple[float, ...]:
-        """Level-0 pixels per pixel of each level."""
-
-    def read(self, x: int, y: int, level: int, width: int, height: int) -> NDArray[np.uint8]:
-        """Read RGB (height, width, 3); x and y in the level's pixels; white outside."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +48,7 @@ class Region:
         return bool(self.damaged) and covered == _size(on_slide)
 
 
-def read_around_damage(slide: Readable, area: Area, level: int, fill: int = WHITE) -> Region:
+def read_around_damage(slide: Slide, area: Area, level: int, fill: int = WHITE) -> Region:
     """Read an area of a level (in its pixels); what is damaged is of the grey level `fill`.
 
     Where the area cannot be read as a whole, it is read cell by cell: a cell is what the file

@@ -1,78 +1,13 @@
-"""What every later stage knows of a slide, and how a file becomes one."""
+"""How a file becomes a slide."""
 
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
 import openslide
-from numpy.typing import NDArray
 
 from nuhtc.runtime.ground.errors import SlideError
-from nuhtc.runtime.openslide_slide import OpenSlideSlide
-from nuhtc.runtime.picture import PICTURE_SUFFIXES, ArraySlide, PictureSlide
-
-__all__ = ["ArraySlide", "OpenSlideSlide", "PictureSlide", "Slide", "open_slide"]
-
-
-class Slide(Protocol):
-    """A pyramid of RGB pictures at a known resolution; safe to read from several threads."""
-
-    @property
-    def name(self) -> str:
-        """Stem of the outputs' names."""
-
-    @property
-    def path(self) -> Path | None:
-        """The file, where there is one."""
-
-    @property
-    def width(self) -> int:
-        """Level-0 width in pixels."""
-
-    @property
-    def height(self) -> int:
-        """Level-0 height in pixels."""
-
-    @property
-    def mpp(self) -> float:
-        """Microns per level-0 pixel."""
-
-    @property
-    def downsamples(self) -> tuple[float, ...]:
-        """Level-0 pixels per pixel of each level; the first is 1."""
-
-    def read(self, x: int, y: int, level: int, width: int, height: int) -> NDArray[np.uint8]:
-        """Read RGB (height, width, 3).
-
-        A pixel is the same whatever region it is read with.
-
-        Parameters
-        ----------
-        x, y
-            Top left corner in the level's own pixels; what lies outside the slide is white.
-
-        Raises
-        ------
-        SlideReadError
-            The region is damaged; other regions may be read still.
-        """
-
-    def thumbnail(self, max_side: int) -> NDArray[np.uint8]:
-        """Give the whole slide as RGB whose longer side is at most `max_side` pixels.
-
-        Damaged parts are mid grey.
-
-        Raises
-        ------
-        SlideReadError
-            Nothing of the slide can be read.
-        """
-
-    def digest(self) -> str:
-        """Give "sha256:..." of the file's bytes."""
-
-    def close(self) -> None:
-        """Release the file."""
+from nuhtc.runtime.slides.openslide_slide import OpenSlideSlide
+from nuhtc.runtime.slides.picture import PICTURE_SUFFIXES, PictureSlide
+from nuhtc.runtime.slides.slide import Slide
 
 
 def open_slide(

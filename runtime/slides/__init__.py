@@ -1,0 +1,1 @@
+"""A file as RGB pixels at a known um/px: slides and pictures, damaged or whole."""
