@@ -12,13 +12,13 @@ from timing import Stopwatch
 
 from nuhtc.runtime.bundle.card import BundleFacts, NucleusClass
 from nuhtc.runtime.candidates import Candidates
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.nuclei import Nuclei, to_nuclei
 from nuhtc.runtime.ragged import ring_areas, ring_bounds, ring_centroids
 from nuhtc.runtime.slides.slide import SlideFacts
 from nuhtc.runtime.store.manifest import PART_TILES, Manifest
 from nuhtc.runtime.store.writer import StoreWriter
-from nuhtc.runtime.view import CHUNK, tile_boxes
+from nuhtc.runtime.tiles.grid import Grid, tile_boxes
+from nuhtc.runtime.view import CHUNK
 from nuhtc.runtime.writers.target import Target
 
 CLASSES = tuple(

@@ -24,10 +24,10 @@ import openslide
 import tifffile
 
 from nuhtc.runtime.demo_slide import write_demo_slide
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.slides.openslide_slide import OpenSlideSlide
 from nuhtc.runtime.tiff import write_pyramid
-from nuhtc.runtime.tiles import iter_tiles
+from nuhtc.runtime.tiles.grid import Grid
+from nuhtc.runtime.tiles.read_ahead import iter_tiles
 
 TILE, OVERLAP, RIVAL_TILE = 512, 64, 256
 JPEG_TABLES, YCBCR = 347, 6

@@ -22,8 +22,8 @@ from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.engines.cascade import joined, propose, select_detections
 from nuhtc.runtime.engines.graphs import Graphs
 from nuhtc.runtime.engines.open import PRECISIONS_OF, open_engine
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.ground.errors import NuhtcError
+from nuhtc.runtime.tiles.grid import Grid
 
 STAGES = ("trunk", "proposals", "heads", "masks", "outlines")
 """The stages timed, in order; ``proposals`` is everything that chooses regions."""

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from nuhtc.native.outlines import trace_masks
 from nuhtc.runtime.detections import Detections
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.ground.errors import EngineError
 from nuhtc.runtime.ragged import RingTable
+from nuhtc.runtime.tiles.grid import Grid
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from nuhtc.native.redraw import redraw_rings
 from nuhtc.runtime.candidates import Candidates
-from nuhtc.runtime.grid import Grid
+from nuhtc.runtime.tiles.grid import Grid
 
 MOST_TILES = 2
 """Sides of a tile that a joined nucleus may measure. What is larger is no nucleus, but a network

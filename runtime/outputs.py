@@ -14,7 +14,8 @@ from nuhtc.runtime.pipeline import RunSettings, summarize
 from nuhtc.runtime.slides.slide import Slide
 from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.summary import Clock, Summary, Tally, write_summary
-from nuhtc.runtime.view import View, iter_nuclei, tile_boxes
+from nuhtc.runtime.tiles.grid import tile_boxes
+from nuhtc.runtime.view import View, iter_nuclei
 from nuhtc.runtime.writers.coco_images import write_tile_images
 from nuhtc.runtime.writers.open import open_output
 from nuhtc.runtime.writers.target import Target

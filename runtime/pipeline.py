@@ -12,7 +12,6 @@ from nuhtc.runtime.bundle.card import BundleFacts
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.candidates import Candidates
 from nuhtc.runtime.detections import Engine
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.ground.errors import SlideReadError
 from nuhtc.runtime.ground.versions import printable, versions
 from nuhtc.runtime.nuclei import Nuclei, check_extent, model_extent
@@ -23,8 +22,9 @@ from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.store.writer import StoreWriter, remove_store
 from nuhtc.runtime.summary import Clock, Summary, Tally
 from nuhtc.runtime.tile_run import Progress, run_tiles
-from nuhtc.runtime.tissue import find_tissue
-from nuhtc.runtime.view import View, iter_nuclei, tile_boxes
+from nuhtc.runtime.tiles.grid import Grid, tile_boxes
+from nuhtc.runtime.tiles.tissue import find_tissue
+from nuhtc.runtime.view import View, iter_nuclei
 
 LOG = logging.getLogger(__name__)
 

@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 
 from nuhtc.native.stitch import drop_worse, find_rivals, resolve_borders
 from nuhtc.runtime.candidates import Candidates
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.ground.errors import PipelineError
 from nuhtc.runtime.join import groups_of, join_pieces, tile_windows
+from nuhtc.runtime.tiles.grid import Grid
 
 BAND_PX = 8
 """How far outside its own core a tile may still speak, in model pixels (2 um at 0.25); at most a

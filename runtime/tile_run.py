@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from nuhtc.runtime.bundle.card import Card
 from nuhtc.runtime.candidates import Candidates, trace_tile
 from nuhtc.runtime.detections import Engine
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.ground.errors import EngineError, SlideReadError
 from nuhtc.runtime.slides.slide import Area, Slide
 from nuhtc.runtime.stitch import drop_doubled
 from nuhtc.runtime.store.manifest import PART_TILES, Manifest
 from nuhtc.runtime.summary import Clock
-from nuhtc.runtime.tiles import iter_tiles
+from nuhtc.runtime.tiles.grid import Grid
+from nuhtc.runtime.tiles.read_ahead import iter_tiles
 
 if TYPE_CHECKING:
     from nuhtc.runtime.pipeline import RunSettings

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from nuhtc.runtime.candidates import Candidates
 from nuhtc.runtime.class_map import ClassMap
 from nuhtc.runtime.divide import DivideStream
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei, to_nuclei
 from nuhtc.runtime.ragged import ring_areas, ring_bounds
-from nuhtc.runtime.slides.slide import SlideFacts
 from nuhtc.runtime.stitch import StitchStream
 from nuhtc.runtime.store.manifest import Manifest
+from nuhtc.runtime.tiles.grid import Grid
 
 CHUNK: Final = 16384
 """Nuclei handed to the writers at a time: enough for arrays to pay, little memory."""
@@ -103,33 +102,6 @@ def iter_nuclei(
         nuclei = view.apply(nuclei, slide.mpp)
         if len(nuclei):
             yield nuclei
-
-
-def tile_boxes(
-    grid: Grid, tiles: NDArray[np.int64], scale: float, slide: SlideFacts
-) -> NDArray[np.int64]:
-    """Return x, y, width, height in level-0 pixels of tiles as far as they lie on the slide.
-
-    Parameters
-    ----------
-    grid
-        The tiles, in model pixels.
-    tiles
-        int64 (T,): row * columns + column.
-    scale
-        Level-0 pixels per model pixel.
-    slide
-        The slide's size.
-
-    Returns
-    -------
-    NDArray[np.int64]
-        (T, 4).
-    """
-    row, col = np.divmod(tiles, grid.cols)
-    corner = np.rint(np.stack([col, row], axis=1) * grid.stride * scale).astype(np.int64)
-    size = np.minimum(round(grid.tile * scale), [slide.width_px, slide.height_px] - corner)
-    return np.concatenate([corner, size], axis=1)
 
 
 def simplified(nuclei: Nuclei, tolerance_px: float) -> Nuclei:

@@ -10,10 +10,10 @@ import orjson
 from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle.card import BundleFacts, NucleusClass
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.ground.errors import StoreError
 from nuhtc.runtime.ground.whole_files import whole_file
 from nuhtc.runtime.slides.slide import SlideFacts
+from nuhtc.runtime.tiles.grid import Grid
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "nuhtc-store"

@@ -17,9 +17,9 @@ from nuhtc.runtime.bundle.card import (
 )
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.candidates import Candidates, trace_tile
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.nuclei import Nuclei, to_nuclei
 from nuhtc.runtime.slides.slide import SlideFacts
+from nuhtc.runtime.tiles.grid import Grid
 from nuhtc.runtime.writers.target import Target
 
 CLASSES = (

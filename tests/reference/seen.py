@@ -6,8 +6,8 @@ from reference.blobs import fill_ring
 from reference.oracle import OracleEngine, class_probabilities, oracle_slide
 
 from nuhtc.runtime.candidates import Candidates, trace_tile
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.stitch import drop_doubled, stitch
+from nuhtc.runtime.tiles.grid import Grid
 
 
 def grid_over(labels: NDArray[np.int32], tile: int, overlap: int) -> Grid:

@@ -17,9 +17,9 @@ from nuhtc.native.outlines import trace_masks
 from nuhtc.runtime.candidates import Candidates, trace_tile
 from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.divide import DivideStream, divide
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.pipeline import RunSettings, segment_slide
 from nuhtc.runtime.stitch import StitchStream, drop_doubled, stitch
+from nuhtc.runtime.tiles.grid import Grid
 
 SCENES = settings.default.max_examples // 4
 GROWTH = 2

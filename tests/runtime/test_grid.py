@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.ground.errors import UsageError
+from nuhtc.runtime.tiles.grid import Grid
 
 
 @st.composite

@@ -14,9 +14,9 @@ from reference.seen import as_set, everywhere, grid_over, see
 
 from nuhtc.native.stitch import find_rivals
 from nuhtc.runtime.candidates import Candidates
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.ground.errors import PipelineError
 from nuhtc.runtime.stitch import StitchStream, stitch
+from nuhtc.runtime.tiles.grid import Grid
 
 SCENES = settings.default.max_examples // 4
 """Each is a slide seen tile by tile."""

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.ground.errors import SlideError, SlideReadError
 from nuhtc.runtime.slides.damage import read_around_damage
 from nuhtc.runtime.slides.picture import ArraySlide
 from nuhtc.runtime.slides.resample import best_level
-from nuhtc.runtime.tiles import AHEAD, BLOCK_PX, iter_tiles, read_block
+from nuhtc.runtime.tiles.grid import Grid
+from nuhtc.runtime.tiles.read_ahead import AHEAD, BLOCK_PX, iter_tiles, read_block
 
 MODEL_MPP = 0.25
 

@@ -6,11 +6,11 @@ from PIL import Image
 from scipy import ndimage
 
 from nuhtc.runtime.demo_slide import demo_picture
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.slides.open import open_slide
 from nuhtc.runtime.slides.picture import ArraySlide
 from nuhtc.runtime.slides.resample import UNREADABLE
-from nuhtc.runtime.tissue import Tissue, find_tissue, tissue_mask
+from nuhtc.runtime.tiles.grid import Grid
+from nuhtc.runtime.tiles.tissue import Tissue, find_tissue, tissue_mask
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 CONSEP = DATA / "consep" / "train"

@@ -15,9 +15,9 @@ from nuhtc.runtime.candidates import trace_tile
 from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.engines.cascade import card_for_tile, propose, select_detections, with_score
 from nuhtc.runtime.engines.open import open_engine
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.ground.errors import BundleError, EngineError
 from nuhtc.runtime.stitch import drop_doubled
+from nuhtc.runtime.tiles.grid import Grid
 
 
 @pytest.fixture

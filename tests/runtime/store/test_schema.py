@@ -11,9 +11,9 @@ from reference.made_nuclei import made_candidates
 from reference.oracle import OracleEngine, paint
 
 from nuhtc.runtime.candidates import Candidates, trace_tile
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.ground.errors import StoreError
 from nuhtc.runtime.store.schema import decode, encode
+from nuhtc.runtime.tiles.grid import Grid
 
 
 def assert_equal(one: Candidates, other: Candidates) -> None:

@@ -11,11 +11,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.ground.errors import SlideReadError
 from nuhtc.runtime.slides.damage import read_around_damage
 from nuhtc.runtime.slides.resample import best_level, resample_pixels, source_area
 from nuhtc.runtime.slides.slide import Area, Slide
+from nuhtc.runtime.tiles.grid import Grid
 
 AHEAD: Final = 2
 """Blocks in work or read ahead per thread: one is read while another waits to be used."""

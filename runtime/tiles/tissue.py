@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nuhtc.runtime.grid import Grid
 from nuhtc.runtime.slides.slide import Slide
+from nuhtc.runtime.tiles.grid import Grid
 
 MASK_MPP: Final = 4.0
 """um/px of the thumbnail the mask is made of: a nucleus is two pixels wide."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.ground.errors import UsageError
+from nuhtc.runtime.slides.slide import SlideFacts
 
 
 @dataclass(frozen=True)
@@ -106,3 +107,30 @@ class Grid:
     ) -> NDArray[np.int64]:
         index = np.floor_divide(np.asarray(place) - self.overlap // 2, self.stride)
         return np.asarray(np.clip(index, 0, count - 1), np.int64)
+
+
+def tile_boxes(
+    grid: Grid, tiles: NDArray[np.int64], scale: float, slide: SlideFacts
+) -> NDArray[np.int64]:
+    """Return x, y, width, height in level-0 pixels of tiles as far as they lie on the slide.
+
+    Parameters
+    ----------
+    grid
+        The tiles, in model pixels.
+    tiles
+        int64 (T,): row * columns + column.
+    scale
+        Level-0 pixels per model pixel.
+    slide
+        The slide's size.
+
+    Returns
+    -------
+    NDArray[np.int64]
+        (T, 4).
+    """
+    row, col = np.divmod(tiles, grid.cols)
+    corner = np.rint(np.stack([col, row], axis=1) * grid.stride * scale).astype(np.int64)
+    size = np.minimum(round(grid.tile * scale), [slide.width_px, slide.height_px] - corner)
+    return np.concatenate([corner, size], axis=1)
