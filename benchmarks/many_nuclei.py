@@ -11,14 +11,14 @@ import numpy as np
 from timing import Stopwatch
 
 from nuhtc.runtime.bundle.card import BundleFacts, NucleusClass
-from nuhtc.runtime.candidates import Candidates
-from nuhtc.runtime.nuclei import Nuclei, to_nuclei
-from nuhtc.runtime.ragged import ring_areas, ring_bounds, ring_centroids
+from nuhtc.runtime.nuclei.candidates import Candidates
+from nuhtc.runtime.nuclei.nuclei import Nuclei, to_nuclei
+from nuhtc.runtime.nuclei.ragged import ring_areas, ring_bounds, ring_centroids
+from nuhtc.runtime.nuclei.view import CHUNK
 from nuhtc.runtime.slides.slide import SlideFacts
 from nuhtc.runtime.store.manifest import PART_TILES, Manifest
 from nuhtc.runtime.store.writer import StoreWriter
 from nuhtc.runtime.tiles.grid import Grid, tile_boxes
-from nuhtc.runtime.view import CHUNK
 from nuhtc.runtime.writers.target import Target
 
 CLASSES = tuple(

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import shapely
 from many_nuclei import CLASSES, TILE
 
-from nuhtc.runtime.nuclei import Nuclei
+from nuhtc.runtime.nuclei.nuclei import Nuclei
 
 
 def polygons(nuclei: Nuclei) -> list[shapely.Polygon]:

@@ -17,7 +17,7 @@ from many_nuclei import chunks, fill_store, target
 from plain_writers import PLAIN
 from timing import Stopwatch
 
-from nuhtc.runtime.nuclei import Nuclei
+from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.writers import FORMATS
 from nuhtc.runtime.writers.open import open_output
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nuhtc.native.redraw import redraw_rings
 from nuhtc.native.stitch import find_rivals
-from nuhtc.runtime.candidates import Candidates
+from nuhtc.runtime.nuclei.candidates import Candidates
 
 _ANY_SHARE = 1e-12
 """Of a nucleus's area: less than one pixel of any."""

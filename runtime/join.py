@@ -14,7 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from nuhtc.native.redraw import redraw_rings
-from nuhtc.runtime.candidates import Candidates
+from nuhtc.runtime.nuclei.candidates import Candidates
 from nuhtc.runtime.tiles.grid import Grid
 
 MOST_TILES = 2

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import SlideReadError
 from nuhtc.runtime.ground.whole_files import whole_file
-from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
+from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX, Nuclei
 from nuhtc.runtime.slides.slide import Slide
 
 SUFFIX = ".overlay.png"

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle.card import BundleFacts
 from nuhtc.runtime.bundle.load import Bundle
-from nuhtc.runtime.candidates import Candidates
 from nuhtc.runtime.detections import Engine
 from nuhtc.runtime.ground.errors import SlideReadError
 from nuhtc.runtime.ground.versions import printable, versions
-from nuhtc.runtime.nuclei import Nuclei, check_extent, model_extent
+from nuhtc.runtime.nuclei.candidates import Candidates
+from nuhtc.runtime.nuclei.nuclei import Nuclei, check_extent, model_extent
+from nuhtc.runtime.nuclei.view import View, iter_nuclei
 from nuhtc.runtime.slides.resolution import working_mpp
 from nuhtc.runtime.slides.slide import Area, Slide, SlideFacts
 from nuhtc.runtime.store.manifest import PART_TILES, Manifest
@@ -24,7 +25,6 @@ from nuhtc.runtime.summary import Clock, Summary, Tally
 from nuhtc.runtime.tile_run import Progress, run_tiles
 from nuhtc.runtime.tiles.grid import Grid, tile_boxes
 from nuhtc.runtime.tiles.tissue import find_tissue
-from nuhtc.runtime.view import View, iter_nuclei
 
 LOG = logging.getLogger(__name__)
 

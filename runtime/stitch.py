@@ -31,9 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.native.stitch import drop_worse, find_rivals, resolve_borders
-from nuhtc.runtime.candidates import Candidates
 from nuhtc.runtime.ground.errors import PipelineError
 from nuhtc.runtime.join import groups_of, join_pieces, tile_windows
+from nuhtc.runtime.nuclei.candidates import Candidates
 from nuhtc.runtime.tiles.grid import Grid
 
 BAND_PX = 8

@@ -38,7 +38,7 @@ import orjson
 from nuhtc.runtime.bundle.card import BundleFacts, NucleusClass
 from nuhtc.runtime.ground.versions import versions
 from nuhtc.runtime.ground.whole_files import whole_file
-from nuhtc.runtime.nuclei import Nuclei
+from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.slides.slide import SlideFacts
 
 STAGES = ("tissue", "read", "network", "outlines", "stitch", "write")

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle.card import Card
-from nuhtc.runtime.candidates import Candidates, trace_tile
 from nuhtc.runtime.detections import Engine
 from nuhtc.runtime.ground.errors import EngineError, SlideReadError
+from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
 from nuhtc.runtime.slides.slide import Area, Slide
 from nuhtc.runtime.stitch import drop_doubled
 from nuhtc.runtime.store.manifest import PART_TILES, Manifest

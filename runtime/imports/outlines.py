@@ -8,8 +8,8 @@ import shapely
 from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle.card import NucleusClass
-from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
-from nuhtc.runtime.ragged import ring_areas, ring_bounds, ring_centroids
+from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX, Nuclei
+from nuhtc.runtime.nuclei.ragged import ring_areas, ring_bounds, ring_centroids
 from nuhtc.runtime.slides.slide import SlideFacts
 
 UNKNOWN_COLOR = (128, 128, 128)

@@ -17,7 +17,7 @@ from nuhtc.runtime.ground.versions import printable
 from nuhtc.runtime.imports.json_outlines import read_json
 from nuhtc.runtime.imports.outlines import Source, to_nuclei
 from nuhtc.runtime.imports.tables import read_geopackage, read_geoparquet
-from nuhtc.runtime.nuclei import Nuclei
+from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.slides.resolution import check_mpp
 from nuhtc.runtime.slides.slide import SlideFacts
 

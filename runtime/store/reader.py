@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.candidates import Candidates
 from nuhtc.runtime.ground.errors import StoreError
+from nuhtc.runtime.nuclei.candidates import Candidates
 from nuhtc.runtime.slides.slide import Area
 from nuhtc.runtime.store.ledger import Entry, read_ledger
 from nuhtc.runtime.store.manifest import Manifest, read_manifest

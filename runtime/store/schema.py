@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from nuhtc.runtime.candidates import Candidates
 from nuhtc.runtime.ground.errors import StoreError
-from nuhtc.runtime.ragged import ring_areas, ring_bounds, ring_centroids
+from nuhtc.runtime.nuclei.candidates import Candidates
+from nuhtc.runtime.nuclei.ragged import ring_areas, ring_bounds, ring_centroids
 from nuhtc.runtime.tiles.grid import Grid
 
 _COMPRESSION = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1))

@@ -10,9 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from nuhtc.runtime.candidates import Candidates
 from nuhtc.runtime.ground.errors import OutputError, StoreError
 from nuhtc.runtime.ground.whole_files import explain
+from nuhtc.runtime.nuclei.candidates import Candidates
 from nuhtc.runtime.slides.slide import Area
 from nuhtc.runtime.store.ledger import LEDGER, Entry, read_ledger
 from nuhtc.runtime.store.manifest import MANIFEST, Manifest, read_manifest, write_manifest

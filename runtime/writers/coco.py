@@ -19,7 +19,7 @@ from nuhtc.native.rle import rle_texts
 from nuhtc.native.text import ring_texts, weave
 from nuhtc.runtime.ground.errors import OutputError
 from nuhtc.runtime.ground.versions import printable
-from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
+from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX, Nuclei
 from nuhtc.runtime.writers import columns
 from nuhtc.runtime.writers.target import Files, Output, Target, check_nuclei, made_folder
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.native.text import decimal_texts, ring_texts
-from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
+from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX, Nuclei
 
 Column = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]
 """Bytes, and where each row's piece starts and stops in them."""

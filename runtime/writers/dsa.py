@@ -15,7 +15,7 @@ import orjson
 
 from nuhtc.native.text import weave
 from nuhtc.runtime.bundle.card import NucleusClass
-from nuhtc.runtime.nuclei import Nuclei
+from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.writers import columns
 from nuhtc.runtime.writers.target import Files, Output, Target, check_nuclei, made_folder
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.ground.errors import OutputError
 from nuhtc.runtime.ground.versions import printable
-from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
+from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX, Nuclei
 from nuhtc.runtime.writers import columns, gpkg_schema, wkb
 from nuhtc.runtime.writers.rtree import PackedRtree, outward
 from nuhtc.runtime.writers.target import Files, Output, Target, check_nuclei

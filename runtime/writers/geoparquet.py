@@ -14,7 +14,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
+from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX, Nuclei
 from nuhtc.runtime.writers import wkb
 from nuhtc.runtime.writers.target import Files, Output, Target, check_nuclei
 

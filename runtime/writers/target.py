@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import OutputError
 from nuhtc.runtime.ground.whole_files import explain, whole_file
-from nuhtc.runtime.nuclei import Nuclei
+from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.slides.slide import SlideFacts
 
 

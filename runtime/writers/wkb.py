@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.native.text import weave
-from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
+from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX, Nuclei
 from nuhtc.runtime.writers import columns
 
 LITTLE_ENDIAN: Final = 1

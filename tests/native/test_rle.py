@@ -12,7 +12,7 @@ from reference.blobs import random_ellipses
 from reference.oracle import OracleEngine, paint
 
 from nuhtc.native.rle import rle_texts
-from nuhtc.runtime.candidates import trace_tile
+from nuhtc.runtime.nuclei.candidates import trace_tile
 from nuhtc.runtime.tiles.grid import Grid
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -16,8 +16,8 @@ from nuhtc.runtime.bundle.card import (
     ProposalSettings,
 )
 from nuhtc.runtime.bundle.load import Bundle
-from nuhtc.runtime.candidates import Candidates, trace_tile
-from nuhtc.runtime.nuclei import Nuclei, to_nuclei
+from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
+from nuhtc.runtime.nuclei.nuclei import Nuclei, to_nuclei
 from nuhtc.runtime.slides.slide import SlideFacts
 from nuhtc.runtime.tiles.grid import Grid
 from nuhtc.runtime.writers.target import Target

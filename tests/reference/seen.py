@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from reference.blobs import fill_ring
 from reference.oracle import OracleEngine, class_probabilities, oracle_slide
 
-from nuhtc.runtime.candidates import Candidates, trace_tile
+from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
 from nuhtc.runtime.stitch import drop_doubled, stitch
 from nuhtc.runtime.tiles.grid import Grid
 

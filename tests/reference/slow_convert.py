@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import nuhtc.runtime.convert as convert
 from nuhtc.runtime.convert_cli import main
-from nuhtc.runtime.nuclei import Nuclei
+from nuhtc.runtime.nuclei.nuclei import Nuclei
 
 quick = convert.iter_nuclei
 

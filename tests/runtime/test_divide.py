@@ -14,9 +14,9 @@ from reference.outlines import ring_of, solid
 from scipy import ndimage
 
 from nuhtc.native.outlines import trace_masks
-from nuhtc.runtime.candidates import Candidates, trace_tile
 from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.divide import DivideStream, divide
+from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
 from nuhtc.runtime.pipeline import RunSettings, segment_slide
 from nuhtc.runtime.stitch import StitchStream, drop_doubled, stitch
 from nuhtc.runtime.tiles.grid import Grid

@@ -11,10 +11,10 @@ from reference.blobs import random_ellipses
 from reference.made_nuclei import made_candidates, made_nuclei
 from reference.oracle import OracleEngine, paint
 
-from nuhtc.runtime.candidates import Candidates, trace_tile
 from nuhtc.runtime.ground.errors import PipelineError
-from nuhtc.runtime.nuclei import MIN_SCALE, Nuclei, model_extent, to_nuclei
-from nuhtc.runtime.ragged import check_rings, join_rings, ring_areas, take_rings
+from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
+from nuhtc.runtime.nuclei.nuclei import MIN_SCALE, Nuclei, model_extent, to_nuclei
+from nuhtc.runtime.nuclei.ragged import check_rings, join_rings, ring_areas, take_rings
 from nuhtc.runtime.tiles.grid import Grid
 
 RATIOS = [1.0, 0.25 / 0.499, 0.25 / 0.2527, 0.25 / 1.0, 0.25 / 0.2201, 0.5 / 0.11, 0.013]

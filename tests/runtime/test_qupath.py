@@ -13,7 +13,7 @@ from reference.made_nuclei import CLASSES, made_nuclei, made_target
 
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import OutputError
-from nuhtc.runtime.nuclei import Nuclei
+from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.writers.qupath import open_qupath
 
 

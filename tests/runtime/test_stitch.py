@@ -11,8 +11,8 @@ from reference.blobs import fill_ring, random_ellipses
 from reference.oracle import OracleEngine, oracle_slide
 from reference.seen import as_set, everywhere, found_about, found_labels, grid_over, see, stitched
 
-from nuhtc.runtime.candidates import Candidates, trace_tile
 from nuhtc.runtime.ground.errors import EngineError, PipelineError
+from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
 from nuhtc.runtime.stitch import stitch
 
 SCENES = settings.default.max_examples // 4

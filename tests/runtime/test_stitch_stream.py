@@ -13,8 +13,8 @@ from reference.outlines import ring_of, solid
 from reference.seen import as_set, everywhere, grid_over, see
 
 from nuhtc.native.stitch import find_rivals
-from nuhtc.runtime.candidates import Candidates
 from nuhtc.runtime.ground.errors import PipelineError
+from nuhtc.runtime.nuclei.candidates import Candidates
 from nuhtc.runtime.stitch import StitchStream, stitch
 from nuhtc.runtime.tiles.grid import Grid
 

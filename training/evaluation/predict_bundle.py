@@ -10,7 +10,7 @@ from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.detections import Engine
 from nuhtc.runtime.engines.flips import flipped
 from nuhtc.runtime.engines.open import open_engine
-from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei
+from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX, Nuclei
 from nuhtc.runtime.pipeline import RunSettings, segment_slide
 from nuhtc.runtime.slides.picture import ArraySlide
 from nuhtc.training.data.numbering import renumber

@@ -10,8 +10,8 @@ from reference.blobs import random_ellipses
 from reference.made_nuclei import made_candidates
 from reference.oracle import OracleEngine, paint
 
-from nuhtc.runtime.candidates import Candidates, trace_tile
 from nuhtc.runtime.ground.errors import StoreError
+from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
 from nuhtc.runtime.store.schema import decode, encode
 from nuhtc.runtime.tiles.grid import Grid
 

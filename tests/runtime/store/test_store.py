@@ -13,12 +13,12 @@ from reference.made_store import SETTINGS, bytes_of, empty_slide, made_slide, ma
 from reference.oracle import OracleEngine
 
 from nuhtc.runtime.ground.errors import OutputError, StoreError
+from nuhtc.runtime.nuclei.view import View, iter_nuclei
 from nuhtc.runtime.pipeline import segment_slide
 from nuhtc.runtime.store.ledger import LEDGER, read_ledger
 from nuhtc.runtime.store.manifest import MANIFEST
 from nuhtc.runtime.store.reader import open_store
 from nuhtc.runtime.store.writer import StoreWriter, remove_store
-from nuhtc.runtime.view import View, iter_nuclei
 
 BUNDLE = made_bundle(Path("nowhere"))
 

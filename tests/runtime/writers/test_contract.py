@@ -10,7 +10,7 @@ from reference.validators import VALIDATORS
 
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import OutputError
-from nuhtc.runtime.nuclei import Nuclei
+from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.writers import FORMATS
 from nuhtc.runtime.writers.open import open_output
 from nuhtc.runtime.writers.target import Target

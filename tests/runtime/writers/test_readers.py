@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from reference.made_nuclei import CLASSES, made_nuclei, made_target
 
-from nuhtc.runtime.nuclei import Nuclei
+from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.writers.open import open_output
 
 

@@ -13,7 +13,7 @@ from reference.tiny import TINY, TINY_INFO
 from torch import Tensor
 
 from nuhtc.runtime.ground.errors import BundleError, CheckpointError, EngineError, NuhtcError
-from nuhtc.runtime.nuclei import UNITS_PER_PX
+from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.evaluation import predict as module
 from nuhtc.training.evaluation import predict_bundle, validation

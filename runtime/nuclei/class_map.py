@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import UsageError
-from nuhtc.runtime.nuclei import Nuclei
+from nuhtc.runtime.nuclei.nuclei import Nuclei
 
 
 @dataclass(frozen=True)

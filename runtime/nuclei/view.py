@@ -12,11 +12,11 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from nuhtc.runtime.candidates import Candidates
-from nuhtc.runtime.class_map import ClassMap
 from nuhtc.runtime.divide import DivideStream
-from nuhtc.runtime.nuclei import UNITS_PER_PX, Nuclei, to_nuclei
-from nuhtc.runtime.ragged import ring_areas, ring_bounds
+from nuhtc.runtime.nuclei.candidates import Candidates
+from nuhtc.runtime.nuclei.class_map import ClassMap
+from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX, Nuclei, to_nuclei
+from nuhtc.runtime.nuclei.ragged import ring_areas, ring_bounds
 from nuhtc.runtime.stitch import StitchStream
 from nuhtc.runtime.store.manifest import Manifest
 from nuhtc.runtime.tiles.grid import Grid

@@ -1,6 +1,6 @@
 """The nuclei of one slide, as arrays: what stitching leaves and what writers read.
 
-There is no object per nucleus. Outlines are ragged rings (see `nuhtc.runtime.ragged`) in
+There is no object per nucleus. Outlines are ragged rings (see `nuhtc.runtime.nuclei.ragged`) in
 hundredths of a level-0 pixel: exact on the 0.01 px grid that QuPath reduces every geometry to,
 and whole pixels when the slide has the model's own resolution.
 """
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.candidates import Candidates
 from nuhtc.runtime.ground.errors import PipelineError
-from nuhtc.runtime.ragged import RingTable, ring_areas
+from nuhtc.runtime.nuclei.candidates import Candidates
+from nuhtc.runtime.nuclei.ragged import RingTable, ring_areas
 
 UNITS_PER_PX = 100
 """Coordinates are hundredths of a level-0 pixel."""

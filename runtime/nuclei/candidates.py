@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nuhtc.native.outlines import trace_masks
 from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.ground.errors import EngineError
-from nuhtc.runtime.ragged import RingTable
+from nuhtc.runtime.nuclei.ragged import RingTable
 from nuhtc.runtime.tiles.grid import Grid
 
 
@@ -22,7 +22,7 @@ class Candidates(RingTable):
     Parameters
     ----------
     coords, offsets
-        int32 (M, 2) and int64 (N + 1): the rings, on pixel edges (see `nuhtc.runtime.ragged`).
+        int32 (M, 2) and int64 (N + 1): the rings, on pixel edges (see `nuhtc.runtime.nuclei.ragged`).
     area
         int64 (N,): pixels inside.
     centroid

@@ -1,0 +1,1 @@
+"""Nuclei as arrays, and what can be asked of them."""
