@@ -14,8 +14,8 @@ from nuhtc.runtime.bundle.card import BundleFacts, NucleusClass
 from nuhtc.runtime.nuclei.candidates import Candidates
 from nuhtc.runtime.nuclei.nuclei import Nuclei, to_nuclei
 from nuhtc.runtime.nuclei.ragged import ring_areas, ring_bounds, ring_centroids
-from nuhtc.runtime.nuclei.view import CHUNK
 from nuhtc.runtime.slides.slide import SlideFacts
+from nuhtc.runtime.stitching.stream import CHUNK
 from nuhtc.runtime.store.manifest import PART_TILES, Manifest
 from nuhtc.runtime.store.writer import StoreWriter
 from nuhtc.runtime.tiles.grid import Grid, tile_boxes

@@ -23,8 +23,9 @@ from many_nuclei import CLASSES, GRID, SIDE, SLIDE, fill_store
 from numpy.typing import NDArray
 
 from nuhtc.runtime.convert_cli import main as convert
-from nuhtc.runtime.nuclei.view import View, iter_nuclei
+from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.overlay import Survey, write_overlay
+from nuhtc.runtime.stitching.stream import iter_nuclei
 from nuhtc.runtime.store.reader import open_store
 from nuhtc.runtime.writers import FORMATS
 

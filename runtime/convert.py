@@ -14,10 +14,11 @@ from nuhtc.runtime.ground.whole_files import prepare_folder
 from nuhtc.runtime.imports.read import SUFFIXES, Imported
 from nuhtc.runtime.nuclei.class_map import read_class_map
 from nuhtc.runtime.nuclei.nuclei import Nuclei
-from nuhtc.runtime.nuclei.view import View, iter_nuclei
+from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.outputs import Wanted, sole_writer_of, target_of, write_formats
 from nuhtc.runtime.slides.open import open_slide
 from nuhtc.runtime.slides.slide import SlideFacts
+from nuhtc.runtime.stitching.stream import iter_nuclei
 from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.store.writer import SUFFIX
 from nuhtc.runtime.summary import Tally

@@ -10,9 +10,10 @@ from nuhtc.runtime import overlay
 from nuhtc.runtime.ground.lock import sole_writer
 from nuhtc.runtime.ground.versions import printable
 from nuhtc.runtime.nuclei.nuclei import Nuclei
-from nuhtc.runtime.nuclei.view import View, iter_nuclei
+from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.pipeline import RunSettings, summarize
 from nuhtc.runtime.slides.slide import Slide
+from nuhtc.runtime.stitching.stream import iter_nuclei
 from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.summary import Clock, Summary, Tally, write_summary
 from nuhtc.runtime.tiles.grid import tile_boxes

@@ -15,9 +15,10 @@ from nuhtc.runtime.ground.errors import SlideReadError
 from nuhtc.runtime.ground.versions import printable, versions
 from nuhtc.runtime.nuclei.candidates import Candidates
 from nuhtc.runtime.nuclei.nuclei import Nuclei, check_extent, model_extent
-from nuhtc.runtime.nuclei.view import View, iter_nuclei
+from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.slides.resolution import working_mpp
 from nuhtc.runtime.slides.slide import Area, Slide, SlideFacts
+from nuhtc.runtime.stitching.stream import iter_nuclei
 from nuhtc.runtime.store.manifest import PART_TILES, Manifest
 from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.store.writer import StoreWriter, remove_store

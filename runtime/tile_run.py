@@ -12,7 +12,7 @@ from nuhtc.runtime.detections import Engine
 from nuhtc.runtime.ground.errors import EngineError, SlideReadError
 from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
 from nuhtc.runtime.slides.slide import Area, Slide
-from nuhtc.runtime.stitch import drop_doubled
+from nuhtc.runtime.stitching.stitch import drop_doubled
 from nuhtc.runtime.store.manifest import PART_TILES, Manifest
 from nuhtc.runtime.summary import Clock
 from nuhtc.runtime.tiles.grid import Grid

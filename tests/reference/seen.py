@@ -6,7 +6,7 @@ from reference.blobs import fill_ring
 from reference.oracle import OracleEngine, class_probabilities, oracle_slide
 
 from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
-from nuhtc.runtime.stitch import drop_doubled, stitch
+from nuhtc.runtime.stitching.stitch import drop_doubled, stitch
 from nuhtc.runtime.tiles.grid import Grid
 
 

@@ -15,10 +15,10 @@ from scipy import ndimage
 
 from nuhtc.native.outlines import trace_masks
 from nuhtc.runtime.detections import Detections
-from nuhtc.runtime.divide import DivideStream, divide
 from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
 from nuhtc.runtime.pipeline import RunSettings, segment_slide
-from nuhtc.runtime.stitch import StitchStream, drop_doubled, stitch
+from nuhtc.runtime.stitching.divide import DivideStream, divide
+from nuhtc.runtime.stitching.stitch import StitchStream, drop_doubled, stitch
 from nuhtc.runtime.tiles.grid import Grid
 
 SCENES = settings.default.max_examples // 4

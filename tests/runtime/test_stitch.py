@@ -13,7 +13,7 @@ from reference.seen import as_set, everywhere, found_about, found_labels, grid_o
 
 from nuhtc.runtime.ground.errors import EngineError, PipelineError
 from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
-from nuhtc.runtime.stitch import stitch
+from nuhtc.runtime.stitching.stitch import stitch
 
 SCENES = settings.default.max_examples // 4
 """Each is a slide seen tile by tile."""

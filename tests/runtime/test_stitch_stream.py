@@ -15,7 +15,7 @@ from reference.seen import as_set, everywhere, grid_over, see
 from nuhtc.native.stitch import find_rivals
 from nuhtc.runtime.ground.errors import PipelineError
 from nuhtc.runtime.nuclei.candidates import Candidates
-from nuhtc.runtime.stitch import StitchStream, stitch
+from nuhtc.runtime.stitching.stitch import StitchStream, stitch
 from nuhtc.runtime.tiles.grid import Grid
 
 SCENES = settings.default.max_examples // 4

@@ -16,7 +16,7 @@ from nuhtc.runtime.engines.cascade import card_for_tile, propose, select_detecti
 from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.ground.errors import BundleError, EngineError
 from nuhtc.runtime.nuclei.candidates import trace_tile
-from nuhtc.runtime.stitch import drop_doubled
+from nuhtc.runtime.stitching.stitch import drop_doubled
 from nuhtc.runtime.tiles.grid import Grid
 
 

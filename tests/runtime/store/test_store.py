@@ -13,8 +13,9 @@ from reference.made_store import SETTINGS, bytes_of, empty_slide, made_slide, ma
 from reference.oracle import OracleEngine
 
 from nuhtc.runtime.ground.errors import OutputError, StoreError
-from nuhtc.runtime.nuclei.view import View, iter_nuclei
+from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.pipeline import segment_slide
+from nuhtc.runtime.stitching.stream import iter_nuclei
 from nuhtc.runtime.store.ledger import LEDGER, read_ledger
 from nuhtc.runtime.store.manifest import MANIFEST
 from nuhtc.runtime.store.reader import open_store

@@ -12,7 +12,7 @@ overlaps, so every point of the slide lies in exactly one core.
    pairs in which one reaches out of its own core can.
 3. Of the same nucleus, one answer stays: a whole outline before one cut by its tile's edge, the
    owner's before another's, the higher score, then the order of the tiles.
-4. Pieces of which no tile saw the whole are joined (`nuhtc.runtime.join`).
+4. Pieces of which no tile saw the whole are joined (`nuhtc.runtime.stitching.join`).
 
 Why nothing is lost and nothing doubled: a nucleus narrower than the overlap lies whole inside
 the tile that owns it, because a core keeps half an overlap from its tile's edges. The piece of
@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 
 from nuhtc.native.stitch import drop_worse, find_rivals, resolve_borders
 from nuhtc.runtime.ground.errors import PipelineError
-from nuhtc.runtime.join import groups_of, join_pieces, tile_windows
 from nuhtc.runtime.nuclei.candidates import Candidates
+from nuhtc.runtime.stitching.join import groups_of, join_pieces, tile_windows
 from nuhtc.runtime.tiles.grid import Grid
 
 BAND_PX = 8

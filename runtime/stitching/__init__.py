@@ -1,0 +1,1 @@
+"""Each nucleus once, whatever tiles saw of it."""
