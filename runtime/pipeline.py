@@ -13,13 +13,13 @@ from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.detections import Engine
 from nuhtc.runtime.ground.errors import SlideReadError
 from nuhtc.runtime.ground.versions import printable, versions
-from nuhtc.runtime.nuclei.candidates import Candidates
 from nuhtc.runtime.nuclei.nuclei import Nuclei, check_extent, model_extent
 from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.slides.resolution import working_mpp
 from nuhtc.runtime.slides.slide import Area, Slide, SlideFacts
 from nuhtc.runtime.stitching.stream import iter_nuclei
 from nuhtc.runtime.store.manifest import PART_TILES, Manifest
+from nuhtc.runtime.store.memory import _Kept
 from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.store.writer import StoreWriter, remove_store
 from nuhtc.runtime.summary import Clock, Summary, Tally
@@ -266,27 +266,3 @@ def check_any_read(manifest: Manifest, skipped: NDArray[np.int64]) -> None:
             f"{manifest.slide.file}: none of its tiles can be read; copy it again from where it "
             "came"
         )
-
-
-class _Kept:
-    """Parts in memory."""
-
-    def __init__(self) -> None:
-        self.candidates: list[Candidates] = []
-        self.damaged: list[Area] = []
-        self._skipped: list[int] = []
-
-    @property
-    def done(self) -> int:
-        return len(self.candidates)
-
-    @property
-    def skipped(self) -> NDArray[np.int64]:
-        return np.array(self._skipped, np.int64)
-
-    def append(
-        self, candidates: Candidates, skipped: Sequence[int], damaged: Sequence[Area]
-    ) -> None:
-        self.candidates.append(candidates)
-        self._skipped.extend(skipped)
-        self.damaged.extend(damaged)
