@@ -27,8 +27,8 @@ from nuhtc.runtime.bundle.card import GRAPHS, file_digest
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.ground.errors import EngineError, OutputError
 from nuhtc.runtime.ground.whole_files import explain
-from nuhtc.runtime.plans import FOLDER, Binding, Plan
-from nuhtc.runtime.tensorrt_module import load_tensorrt
+from nuhtc.runtime.plans.plan import FOLDER, Binding, Plan
+from nuhtc.runtime.plans.tensorrt_module import load_tensorrt
 
 LIMITS = {"fp32": 2e-3, "fp16": 0.1, "int8": 0.5}
 """Largest change, in standard deviations of an output, that preparing a graph may make; in int8

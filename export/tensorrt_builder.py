@@ -12,8 +12,8 @@ from typing import Any
 
 from nuhtc.runtime.ground.errors import EngineError
 from nuhtc.runtime.ground.whole_files import whole_file
-from nuhtc.runtime.plans import Span
-from nuhtc.runtime.tensorrt_module import TensorRt, describe_gpu
+from nuhtc.runtime.plans.plan import Span
+from nuhtc.runtime.plans.tensorrt_module import TensorRt, describe_gpu
 
 RTX_CAPABILITIES = ("8.0", "8.6", "8.9", "12.0")
 """What TensorRT for RTX builds for unless told otherwise: Ampere to Blackwell."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from nuhtc.export.roi_align import DEFAULT_SAMPLES
 from nuhtc.export.tensorrt_builder import GPUS, RTX_CAPABILITIES, Target
 from nuhtc.runtime.bundle.card import PRECISIONS
-from nuhtc.runtime.plans import Span
-from nuhtc.runtime.tensorrt_module import MODULES
+from nuhtc.runtime.plans.plan import Span
+from nuhtc.runtime.plans.tensorrt_module import MODULES
 
 BATCH = Span(1, 8, 16)
 REGIONS = Span(1, 1024, 4096)

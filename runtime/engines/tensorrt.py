@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle.card import GRAPHS
 from nuhtc.runtime.bundle.load import Bundle
-from nuhtc.runtime.engines.cuda_device import CudaDevice, Device, view
 from nuhtc.runtime.engines.graphs import Trunk, check_classes
-from nuhtc.runtime.engines.plan_layout import (
+from nuhtc.runtime.ground.errors import EngineError
+from nuhtc.runtime.plans.cuda_device import CudaDevice, Device, view
+from nuhtc.runtime.plans.layout import (
     Layout,
     check_layout,
     check_tiles,
@@ -33,9 +34,8 @@ from nuhtc.runtime.engines.plan_layout import (
     parts_of,
     shape_of,
 )
-from nuhtc.runtime.ground.errors import EngineError
-from nuhtc.runtime.plans import Here, Plan, build_command, choose_plans
-from nuhtc.runtime.tensorrt_module import TensorRt, load_tensorrt
+from nuhtc.runtime.plans.plan import Here, Plan, build_command, choose_plans
+from nuhtc.runtime.plans.tensorrt_module import TensorRt, load_tensorrt
 
 LANES = 2
 PATIENCE_S = 120.0

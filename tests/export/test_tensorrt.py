@@ -24,7 +24,7 @@ from nuhtc.export.tensorrt_options import EngineOptions
 from nuhtc.runtime.bundle.card import GRAPHS, file_digest
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.ground.errors import EngineError
-from nuhtc.runtime.plans import FOLDER, Here, Plan, Span, choose_plans, read_plan
+from nuhtc.runtime.plans.plan import FOLDER, Here, Plan, Span, choose_plans, read_plan
 
 if TYPE_CHECKING:
     from reference.exports import Exported

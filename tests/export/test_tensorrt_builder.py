@@ -9,7 +9,7 @@ from reference.toy_bundle import toy_bundle
 from nuhtc.export.tensorrt_builder import GPUS, Destination, Target
 from nuhtc.export.tensorrt_graph import load, prepare
 from nuhtc.runtime.ground.errors import EngineError
-from nuhtc.runtime.plans import Span
+from nuhtc.runtime.plans.plan import Span
 
 SPANS = {"tiles": Span(1, 2, 4)}
 

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from nuhtc.export import tensorrt_builder
 from nuhtc.export.tensorrt_builder import Destination, Target
-from nuhtc.runtime.plans import Span
-from nuhtc.runtime.tensorrt_module import TensorRt, load_tensorrt
+from nuhtc.runtime.plans.plan import Span
+from nuhtc.runtime.plans.tensorrt_module import TensorRt, load_tensorrt
 
 Result = TypeVar("Result")
 

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from nuhtc.runtime.tensorrt_module import TensorRt
+from nuhtc.runtime.plans.tensorrt_module import TensorRt
 
 NOISE = 0xA5
 """What fresh memory holds."""

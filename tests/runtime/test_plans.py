@@ -9,9 +9,9 @@ from reference.toy_bundle import toy_bundle
 
 from nuhtc.runtime.bundle.card import GRAPHS, FileDigest
 from nuhtc.runtime.bundle.load import Bundle
-from nuhtc.runtime.engines.plan_layout import most_bytes, parts_of, shape_of
 from nuhtc.runtime.ground.errors import EngineError
-from nuhtc.runtime.plans import Binding, Here, Plan, Span, misfit, plan_name, read_plan
+from nuhtc.runtime.plans.layout import most_bytes, parts_of, shape_of
+from nuhtc.runtime.plans.plan import Binding, Here, Plan, Span, misfit, plan_name, read_plan
 
 PLAN = Plan(
     graph="heads",

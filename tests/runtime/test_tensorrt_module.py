@@ -5,7 +5,7 @@ import pytest
 from reference.elsewhere import Elsewhere, errors_of_a_load, version
 
 from nuhtc.runtime.ground.errors import EngineError
-from nuhtc.runtime.tensorrt_module import describe_gpu, load_tensorrt
+from nuhtc.runtime.plans.tensorrt_module import describe_gpu, load_tensorrt
 
 
 def test_tensorrt_for_rtx_loads_without_a_library_path_and_keeps_errors(

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nuhtc.runtime.engines import cuda_device
-from nuhtc.runtime.engines.cuda_device import CudaDevice, view
 from nuhtc.runtime.ground.errors import EngineError
+from nuhtc.runtime.plans import cuda_device
+from nuhtc.runtime.plans.cuda_device import CudaDevice, view
 
 
 class Library:

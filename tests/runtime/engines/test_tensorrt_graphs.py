@@ -20,8 +20,8 @@ from nuhtc.runtime.engines.cascade import CascadeEngine
 from nuhtc.runtime.engines.onnxruntime import OnnxRuntimeGraphs
 from nuhtc.runtime.engines.tensorrt import TensorRtGraphs
 from nuhtc.runtime.ground.errors import EngineError
-from nuhtc.runtime.plans import FOLDER, Span, read_plan
-from nuhtc.runtime.tensorrt_module import TensorRt, load_tensorrt
+from nuhtc.runtime.plans.plan import FOLDER, Span, read_plan
+from nuhtc.runtime.plans.tensorrt_module import TensorRt, load_tensorrt
 
 if TYPE_CHECKING:
     from reference.exports import Exported

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from nuhtc.runtime.ground.errors import EngineError
-from nuhtc.runtime.tensorrt_module import describe_gpu
+from nuhtc.runtime.plans.tensorrt_module import describe_gpu
 
 CAPTURE_MODE_THREAD_LOCAL = 1
 """Other threads may go on using the GPU while one captures (``CUstreamCaptureMode``)."""

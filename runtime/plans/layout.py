@@ -8,7 +8,7 @@ import numpy as np
 
 from nuhtc.runtime.bundle.card import FEATURES
 from nuhtc.runtime.ground.errors import EngineError
-from nuhtc.runtime.plans import Binding, Plan
+from nuhtc.runtime.plans.plan import Binding, Plan
 
 
 @dataclass(frozen=True)
