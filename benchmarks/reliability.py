@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from nuhtc.export.tune import Fit, FoundNuclei, find_all, fit, remember
 from nuhtc.runtime.bundle.load import default_bundle, load_bundle
-from nuhtc.runtime.calibration import calibrate
+from nuhtc.runtime.engines.calibration import calibrate
 from nuhtc.training.data.open import open_set
 
 BINS = np.linspace(0, 1, 11)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle.load import Bundle
-from nuhtc.runtime.detections import Detections, Engine
+from nuhtc.runtime.engines.engine import Detections, Engine
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.boxes import iou
 from nuhtc.training.data.images import AnnotatedImage, AnnotatedSet

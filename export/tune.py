@@ -12,8 +12,8 @@ from scipy.optimize import minimize
 from nuhtc.export.quality import evaluated, held_out_of
 from nuhtc.runtime.bundle.card import Card
 from nuhtc.runtime.bundle.load import Bundle
-from nuhtc.runtime.calibration import calibrate
-from nuhtc.runtime.detections import Detections, Engine
+from nuhtc.runtime.engines.calibration import calibrate
+from nuhtc.runtime.engines.engine import Detections, Engine
 from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedSet
@@ -35,7 +35,7 @@ MOST = 4.0
 
 
 class Fit(NamedTuple):
-    """The arguments of :func:`nuhtc.runtime.calibration.calibrate`."""
+    """The arguments of :func:`nuhtc.runtime.engines.calibration.calibrate`."""
 
     object_temperature: float = 1.0
     object_bias: float = 0.0

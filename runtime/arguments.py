@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nuhtc.runtime.console.options import available_cores, number, whole
+from nuhtc.runtime.engines.names import ENGINES, FLIPS, PRECISIONS
 from nuhtc.runtime.ground.errors import UsageError
 from nuhtc.runtime.slides.resolution import check_mpp
 from nuhtc.runtime.writers import DEFAULT_FORMATS, FORMATS
@@ -15,10 +16,7 @@ if TYPE_CHECKING:
     from nuhtc.runtime.bundle.card import Card
     from nuhtc.runtime.pipeline import RunSettings
 
-ENGINES: Final = ("auto", "cpu", "cuda", "openvino", "tensorrt", "tensorrt-rtx")
-PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16", "int8")
 OVERLAPS: Final = ("keep", "divide")
-FLIPS: Final = (1, 2, 4)
 DEMO: Final = "demo"
 BENCH: Final = "bench"
 DEMO_FOLDER: Final = Path("nuhtc-demo")

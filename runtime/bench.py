@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from nuhtc.runtime.bundle.card import Card
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.demo_slide import demo_picture
-from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.engines.cascade import joined, propose, select_detections
+from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.engines.graphs import Graphs
-from nuhtc.runtime.engines.open import PRECISIONS_OF, open_engine
+from nuhtc.runtime.engines.names import PRECISIONS_OF
+from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.ground.errors import NuhtcError
 from nuhtc.runtime.nuclei.candidates import trace_tile
 from nuhtc.runtime.tiles.grid import Grid

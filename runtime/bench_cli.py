@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from nuhtc.runtime.arguments import ENGINES
 from nuhtc.runtime.console.options import available_cores
+from nuhtc.runtime.engines.names import ENGINES
 from nuhtc.runtime.ground.whole_files import whole_file
 
 BUDGET_S = 60.0

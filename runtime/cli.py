@@ -23,7 +23,7 @@ from nuhtc.runtime.slides.inputs import check_stems, expand_inputs
 
 if TYPE_CHECKING:
     from nuhtc.runtime.bundle.load import Bundle
-    from nuhtc.runtime.detections import Engine
+    from nuhtc.runtime.engines.engine import Engine
     from nuhtc.runtime.pipeline import RunSettings
     from nuhtc.runtime.summary import Summary
 

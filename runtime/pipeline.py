@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle.card import BundleFacts
 from nuhtc.runtime.bundle.load import Bundle
-from nuhtc.runtime.detections import Engine
+from nuhtc.runtime.engines.engine import Engine
 from nuhtc.runtime.ground.errors import SlideReadError
 from nuhtc.runtime.ground.versions import printable, versions
 from nuhtc.runtime.nuclei.nuclei import Nuclei, check_extent, model_extent

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle.card import Card
-from nuhtc.runtime.detections import Engine
+from nuhtc.runtime.engines.engine import Engine
 from nuhtc.runtime.ground.errors import EngineError, SlideReadError
 from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
 from nuhtc.runtime.slides.slide import Area, Slide

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nuhtc.native import proposals as kernels
-from nuhtc.runtime.calibration import calibrate
+from nuhtc.runtime.engines.calibration import calibrate
 from nuhtc.training.network import NuHTC, TrunkOutput
 from nuhtc.training.presets import InferenceSettings
 

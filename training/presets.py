@@ -35,7 +35,7 @@ class InferenceSettings:
     """Best detections of a tile."""
     mask_threshold: float = 0.5
     object_temperature: float = 1.0
-    """Divides the logit of being a nucleus; see :mod:`nuhtc.runtime.calibration`."""
+    """Divides the logit of being a nucleus; see :mod:`nuhtc.runtime.engines.calibration`."""
     object_bias: float = 0.0
     """Added to that logit afterwards."""
     class_temperature: float = 1.0

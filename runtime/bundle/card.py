@@ -70,7 +70,7 @@ class DetectionSettings:
     mask_threshold: float
     """least mask probability of a pixel inside"""
     object_temperature: float = field(default=1.0, metadata={"optional": True})
-    """divides the logit of being a nucleus; see :mod:`nuhtc.runtime.calibration`"""
+    """divides the logit of being a nucleus; see :mod:`nuhtc.runtime.engines.calibration`"""
     object_bias: float = field(default=0.0, metadata={"optional": True})
     """added to that logit afterwards"""
     class_temperature: float = field(default=1.0, metadata={"optional": True})

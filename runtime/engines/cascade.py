@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from nuhtc.native.proposals import nms, watershed_boxes
 from nuhtc.runtime.bundle.card import Card, ProposalSettings
-from nuhtc.runtime.calibration import calibrate
-from nuhtc.runtime.detections import Detections
+from nuhtc.runtime.engines.calibration import calibrate
+from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.engines.graphs import Graphs
 from nuhtc.runtime.ground.errors import EngineError
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from nuhtc.native.proposals import nms
 from nuhtc.runtime.bundle.card import Card
-from nuhtc.runtime.detections import Detections, Engine
 from nuhtc.runtime.engines.cascade import CascadeEngine, card_for_tile, with_score
+from nuhtc.runtime.engines.engine import Detections, Engine
 
 FLIPS: Final = {
     1: ((False, False),),

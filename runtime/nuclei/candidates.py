@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.native.outlines import trace_masks
-from nuhtc.runtime.detections import Detections
+from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.ground.errors import EngineError
 from nuhtc.runtime.nuclei.ragged import RingTable
 from nuhtc.runtime.tiles.grid import Grid

@@ -29,8 +29,8 @@ from scipy.special import softmax
 from nuhtc.export.graphs import REGION_INPUTS, TRUNK_OUTPUTS, HeadsGraph, MasksGraph, TrunkGraph
 from nuhtc.runtime.bundle.card import FEATURES
 from nuhtc.runtime.bundle.load import Bundle
-from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.engines.cascade import propose
+from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.engines.open import open_engine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -13,7 +13,7 @@ from nuhtc.export.limits import EXACT, HALF
 from nuhtc.export.parity import Difference
 from nuhtc.export.quality import Agreement, Quality, agree
 from nuhtc.export.report import PrecisionReport, Report
-from nuhtc.runtime.detections import Detections
+from nuhtc.runtime.engines.engine import Detections
 
 AGREEMENT = Agreement(10, 10, 10, 9, 0.01, 0.999, 0.99)
 ONE = PrecisionReport(

@@ -16,8 +16,8 @@ from reference.painted_set import PaintedSet
 
 from nuhtc.export import tune as tune_module
 from nuhtc.export.tune import FLOOR, Fit, FoundNuclei, Remembered, choose_threshold, fit, tune
-from nuhtc.runtime.calibration import calibrate
-from nuhtc.runtime.detections import Detections
+from nuhtc.runtime.engines.calibration import calibrate
+from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import renumber

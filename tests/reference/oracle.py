@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nuhtc.runtime.detections import Detections
+from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.slides.picture import ArraySlide
 
 SIDE = 28

@@ -18,7 +18,7 @@ from reference.oracle import OracleEngine
 import nuhtc.runtime.bundle.load
 import nuhtc.runtime.engines.open
 from nuhtc.runtime.cli import main
-from nuhtc.runtime.detections import Detections
+from nuhtc.runtime.engines.engine import Detections
 
 SECONDS = float(os.environ.get("ORACLE_SECONDS", "0.01"))
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nuhtc.runtime.calibration import calibrate
+from nuhtc.runtime.engines.calibration import calibrate
 
 temperatures = st.floats(0.2, 5)
 logits = arrays(np.float64, (7, 4), elements=st.floats(-6, 6))

@@ -13,7 +13,7 @@ from reference.typed_run import names, outputs, run
 import nuhtc.runtime.bundle.load
 import nuhtc.runtime.engines.open
 from nuhtc.runtime.cli import main
-from nuhtc.runtime.detections import Detections
+from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.ground.errors import SlideReadError
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "wsi"

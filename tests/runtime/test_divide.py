@@ -14,7 +14,7 @@ from reference.outlines import ring_of, solid
 from scipy import ndimage
 
 from nuhtc.native.outlines import trace_masks
-from nuhtc.runtime.detections import Detections
+from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
 from nuhtc.runtime.pipeline import RunSettings, segment_slide
 from nuhtc.runtime.stitching.divide import DivideStream, divide

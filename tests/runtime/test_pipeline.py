@@ -11,7 +11,7 @@ from reference.made_nuclei import made_bundle
 from reference.oracle import OracleEngine, class_probabilities, oracle_slide
 from scipy import ndimage
 
-from nuhtc.runtime.detections import Detections
+from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.ground.errors import EngineError, PipelineError, SlideReadError, UsageError
 from nuhtc.runtime.pipeline import RunSettings, segment_slide
 from nuhtc.runtime.slides.picture import ArraySlide

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from nuhtc.runtime.arguments import ENGINES, PRECISIONS
 from nuhtc.runtime.bundle.card import NucleusClass
+from nuhtc.runtime.engines.names import ENGINES, PRECISIONS
 from nuhtc.runtime.ground.errors import DataError, NuhtcError
 from nuhtc.runtime.ground.whole_files import prepare_folder
 from nuhtc.training.any_checkpoint import parse_classes

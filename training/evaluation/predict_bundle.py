@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
-from nuhtc.runtime.detections import Engine
+from nuhtc.runtime.engines.engine import Engine
 from nuhtc.runtime.engines.flips import flipped
 from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX, Nuclei

@@ -11,8 +11,8 @@ from reference.toy_bundle import toy_bundle, toy_tile
 
 from nuhtc.runtime.bundle.card import Card, DetectionSettings, ProposalSettings
 from nuhtc.runtime.bundle.load import Bundle
-from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.engines.cascade import card_for_tile, propose, select_detections, with_score
+from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.ground.errors import BundleError, EngineError
 from nuhtc.runtime.nuclei.candidates import trace_tile

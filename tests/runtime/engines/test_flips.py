@@ -15,7 +15,7 @@ from reference.toy_bundle import toy_bundle, toy_tile
 
 from nuhtc.runtime import arguments
 from nuhtc.runtime.bundle.card import Card
-from nuhtc.runtime.detections import Detections
+from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.engines.flips import FLIPS, FlippedEngine, flipped, fuse, mirrored
 from nuhtc.runtime.engines.open import open_engine
 

@@ -10,14 +10,8 @@ from reference.toy_bundle import toy_bundle
 from nuhtc.runtime import arguments
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines import open as opening
-from nuhtc.runtime.engines.open import (
-    AUTO_ORDER,
-    ENGINES,
-    GPU_ENGINES,
-    PRECISIONS,
-    PRECISIONS_OF,
-    open_engine,
-)
+from nuhtc.runtime.engines.names import AUTO_ORDER, ENGINES, GPU_ENGINES, PRECISIONS, PRECISIONS_OF
+from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.ground.errors import BundleError, EngineError, UsageError
 
 

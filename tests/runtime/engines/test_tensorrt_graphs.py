@@ -14,9 +14,9 @@ from reference.fake_gpu import FakeDevice, fake_tensorrt
 
 from nuhtc.runtime.bundle.card import GRAPHS, file_digest
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
-from nuhtc.runtime.detections import Detections
 from nuhtc.runtime.engines import tensorrt as engine
 from nuhtc.runtime.engines.cascade import CascadeEngine
+from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.engines.onnxruntime import OnnxRuntimeGraphs
 from nuhtc.runtime.engines.tensorrt import TensorRtGraphs
 from nuhtc.runtime.ground.errors import EngineError
