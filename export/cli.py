@@ -14,7 +14,7 @@ from nuhtc.export.tensorrt import build_engines
 from nuhtc.export.tensorrt_options import add_options, options_of
 from nuhtc.export.tiles import calibration_tiles, compared_tiles
 from nuhtc.export.tune import tune
-from nuhtc.runtime.bundle.card import PRECISIONS, PROOF_FILES, Card, NucleusClass
+from nuhtc.runtime.bundle.card import PROOF_FILES, STORED, Card, NucleusClass
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.ground.errors import NuhtcError
 from nuhtc.training.any_checkpoint import open_checkpoint, parse_classes
@@ -133,7 +133,7 @@ def _classes(text: str) -> tuple[NucleusClass, ...]:
 
 
 def _wanted(arguments: argparse.Namespace, preset: Preset) -> Wanted:
-    named = tuple(name for name in PRECISIONS if getattr(arguments, name))
+    named = tuple(name for name in STORED if getattr(arguments, name))
     storage = arguments.storage or ("float32" if preset is PRESET else "float16")
     if "int8" not in named:
         return Wanted(named or ("fp32",), storage)

@@ -28,7 +28,7 @@ class Wanted:
     """The precisions a bundle is to hold."""
 
     precisions: tuple[str, ...] = ("fp32",)
-    """some of ``nuhtc.runtime.bundle.card.PRECISIONS``"""
+    """some of ``nuhtc.runtime.bundle.card.STORED``"""
     storage: str = "float16"
     """how fp32 stores its weights: ``float16``, half the size, or ``float32``, as they are"""
     calibration: NDArray[np.uint8] | None = None

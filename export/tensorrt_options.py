@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nuhtc.export.roi_align import DEFAULT_SAMPLES
 from nuhtc.export.tensorrt_builder import GPUS, RTX_CAPABILITIES, Target
-from nuhtc.runtime.bundle.card import PRECISIONS
+from nuhtc.runtime.bundle.card import STORED
 from nuhtc.runtime.plans.plan import Span
 from nuhtc.runtime.plans.tensorrt_module import MODULES
 
@@ -49,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=_precisions,
         default=(),
         metavar="P[,P]",
-        help=f"of {', '.join(PRECISIONS)} (default: all that the bundle has)",
+        help=f"of {', '.join(STORED)} (default: all that the bundle has)",
     )
     group.add_argument(
         "--tensorrt-tile", type=int, metavar="PX", help="side of the tiles (default: the bundle's)"
@@ -145,8 +145,8 @@ def _positive(text: str) -> int:
 
 def _precisions(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
-    if not set(names) <= set(PRECISIONS):
-        raise argparse.ArgumentTypeError(f"{text!r}: choose from {', '.join(PRECISIONS)}")
+    if not set(names) <= set(STORED):
+        raise argparse.ArgumentTypeError(f"{text!r}: choose from {', '.join(STORED)}")
     return names
 
 

@@ -21,7 +21,7 @@ from nuhtc.training.data.selection import Selection, select
 from nuhtc.training.imagenet import load_imagenet
 from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.initial import initialise
-from nuhtc.training.loop import PRECISIONS, Run, RunSettings
+from nuhtc.training.loop import AUTOCAST, Run, RunSettings
 from nuhtc.training.network import PARTS, NuHTC
 from nuhtc.training.presets import PRESETS, Preset
 from nuhtc.training.processes import Processes, own_device, processes
@@ -128,7 +128,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     how.add_argument(
         "--precision",
-        choices=sorted(PRECISIONS),
+        choices=sorted(AUTOCAST),
         help="of matrix products (default: bfloat16 on a GPU, else float32)",
     )
 

@@ -32,7 +32,7 @@ from nuhtc.training.presets import Preset
 from nuhtc.training.processes import Processes
 from nuhtc.training.recipe import Recipe, parameter_groups, rate_at, set_training
 
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16}
 """What convolutions and matrix products are worked out in."""
 
 
@@ -48,7 +48,7 @@ class RunSettings:
     validate_every: int = 1000
     save_every: int = 200
     precision: str = "float32"
-    """One of PRECISIONS; weights, losses and averages are float32 always."""
+    """One of AUTOCAST; weights, losses and averages are float32 always."""
     wandb: bool = False
 
 
@@ -210,7 +210,7 @@ class Run:
         torch.manual_seed(seed)  # of dropout and its like
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(self.step, settings.steps, recipe)
-        kind = PRECISIONS[settings.precision]
+        kind = AUTOCAST[settings.precision]
         with torch.autocast(self.device.type, kind, enabled=kind is not None):
             losses: dict[str, Tensor] = self.objective(batch, generator)
         total = torch.stack(list(losses.values())).sum()

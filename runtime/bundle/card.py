@@ -18,7 +18,7 @@ GRAPHS = ("trunk", "heads", "masks")
 FEATURES = ("fine4", "fine8", "summary16", "summary32", "semantic")
 """Outputs of the trunk that heads and masks take as they are."""
 
-PRECISIONS = ("fp32", "fp16", "int8")
+STORED = ("fp32", "fp16", "int8")
 """Arithmetic that a bundle may have graphs for."""
 
 PROOF_FILES = ("parity.json", "parity.md")
@@ -129,7 +129,7 @@ class Card:
     std: tuple[float, float, float]
     """divides RGB inside the graph"""
     precisions: dict[str, GraphSet]
-    """the graphs by precision, of PRECISIONS"""
+    """the graphs by precision, of STORED"""
     proposals: ProposalSettings
     detection: DetectionSettings
     licence: str
@@ -202,8 +202,8 @@ def _check_values(path: Path, card: Card) -> None:
     """Refuse numbers that no export writes and that would fail far from here."""
     rules = {
         "classes must not be empty": bool(card.classes),
-        f"precisions must be some of {', '.join(PRECISIONS)}": (
-            bool(card.precisions) and set(card.precisions) <= set(PRECISIONS)
+        f"precisions must be some of {', '.join(STORED)}": (
+            bool(card.precisions) and set(card.precisions) <= set(STORED)
         ),
         "mpp must be above 0": 0 < card.mpp < 100,
         "input_scale must be 1 to 8": 1 <= card.input_scale <= 8,

@@ -16,7 +16,7 @@ from nuhtc.runtime.bundle.card import Card
 from nuhtc.runtime.engines.cascade import CascadeEngine, card_for_tile, with_score
 from nuhtc.runtime.engines.engine import Detections, Engine
 
-FLIPS: Final = {
+VIEWS: Final = {
     1: ((False, False),),
     2: ((False, False), (True, True)),
     4: ((False, False), (True, False), (False, True), (True, True)),
@@ -40,7 +40,7 @@ class FlippedEngine:
     card
         What the means must satisfy.
     flips
-        A key of FLIPS: how often each tile is run.
+        A key of VIEWS: how often each tile is run.
     """
 
     def __init__(self, engine: Engine, card: Card, flips: int) -> None:
@@ -56,7 +56,7 @@ class FlippedEngine:
             As the other engine does.
         """
         views = []
-        for along_x, along_y in FLIPS[self._flips]:
+        for along_x, along_y in VIEWS[self._flips]:
             seen = tiles[:, :: -1 if along_y else 1, :: -1 if along_x else 1]
             answers = self._engine.run(np.ascontiguousarray(seen))
             size = tiles.shape[2], tiles.shape[1]
@@ -73,7 +73,7 @@ def flipped(engine: CascadeEngine, flips: int) -> Engine:
     engine
         Any.
     flips
-        A key of FLIPS.
+        A key of VIEWS.
     """
     if flips == 1:
         return engine

@@ -25,11 +25,5 @@ AUTO_ORDER: Final = (
 )
 """The engines that ``auto`` tries, fastest first, and why each stands there: docs/speed.md."""
 
-
-ENGINES: Final = ("auto", "cpu", "cuda", "openvino", "tensorrt", "tensorrt-rtx")
-
-
-PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16", "int8")
-
-
 FLIPS: Final = (1, 2, 4)
+"""How often a tile may be looked at: as it is, turned, and mirrored."""

@@ -22,7 +22,8 @@ class Candidates(RingTable):
     Parameters
     ----------
     coords, offsets
-        int32 (M, 2) and int64 (N + 1): the rings, on pixel edges (see `nuhtc.runtime.nuclei.ragged`).
+        int32 (M, 2) and int64 (N + 1): the rings, on pixel edges (see
+        `nuhtc.runtime.nuclei.ragged`).
     area
         int64 (N,): pixels inside.
     centroid

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from nuhtc.runtime.bundle.card import GRAPHS, PRECISIONS, FileDigest, file_digest
+from nuhtc.runtime.bundle.card import GRAPHS, STORED, FileDigest, file_digest
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.ground.errors import EngineError
 
@@ -241,7 +241,7 @@ def _plan(content: Mapping[str, Any]) -> Plan:
     plan = Plan(**values)
     rules = {
         "graph": plan.graph in GRAPHS,
-        "precision": plan.precision in PRECISIONS,
+        "precision": plan.precision in STORED,
         "tensorrt": plan.tensorrt in {"tensorrt", "tensorrt-rtx"},
         "version": bool(re.fullmatch(r"\d+\.\d+\.\d+", plan.version)),
         "compute_capabilities": bool(plan.compute_capabilities)
