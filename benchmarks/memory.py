@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from nuhtc.runtime.convert_cli import main as convert
 from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.overlay import Survey, write_overlay
-from nuhtc.runtime.stitching.stream import iter_nuclei
 from nuhtc.runtime.store.reader import open_store
 from nuhtc.runtime.writers import FORMATS
 
@@ -57,7 +56,7 @@ def draw(folder: Path) -> None:
     store = open_store(folder / "made.nuclei")
 
     def nuclei():
-        return iter_nuclei(store.parts(), store.manifest, store.ran, View(min_area_um2=2))
+        return store.iter_nuclei(View(min_area_um2=2))
 
     survey = Survey(Glass(), len(CLASSES))
     for some in nuclei():

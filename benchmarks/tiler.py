@@ -27,7 +27,7 @@ from nuhtc.runtime.demo_slide import write_demo_slide
 from nuhtc.runtime.slides.openslide_slide import OpenSlideSlide
 from nuhtc.runtime.tiff import write_pyramid
 from nuhtc.runtime.tiles.grid import Grid
-from nuhtc.runtime.tiles.read_ahead import iter_tiles
+from nuhtc.runtime.tiles.read_ahead import TileIterator
 
 TILE, OVERLAP, RIVAL_TILE = 512, 64, 256
 JPEG_TABLES, YCBCR = 347, 6
@@ -53,7 +53,7 @@ def read_tiles(path: Path, model_mpp: float, threads: int, *, direct: bool = Tru
     slide = OpenSlideSlide(path, 0.5, direct=direct)
     scale = 0.5 / model_mpp
     grid = Grid(round(slide.width * scale), round(slide.height * scale), TILE, OVERLAP)
-    with iter_tiles(slide, grid, grid.keys(), model_mpp, threads) as tiles:
+    with TileIterator(slide, grid, range(grid.count), model_mpp / 0.5, threads) as tiles:
         for _ in tiles:
             pass
     slide.close()

@@ -9,20 +9,16 @@ from typing import TYPE_CHECKING, Final
 from nuhtc.runtime.console.options import available_cores, number, whole
 from nuhtc.runtime.engines.names import ENGINES, FLIPS, PRECISIONS
 from nuhtc.runtime.ground.errors import UsageError
+from nuhtc.runtime.pipeline.settings import MIN_AREA_UM2, MOST_TILE_PX, OVERLAP_PX, OVERLAPS
 from nuhtc.runtime.slides.resolution import check_mpp
 from nuhtc.runtime.writers import DEFAULT_FORMATS, FORMATS
 
 if TYPE_CHECKING:
-    from nuhtc.runtime.bundle.card import Card
-    from nuhtc.runtime.pipeline import RunSettings
+    pass
 
-OVERLAPS: Final = ("keep", "divide")
 DEMO: Final = "demo"
 BENCH: Final = "bench"
 DEMO_FOLDER: Final = Path("nuhtc-demo")
-MOST_TILE_PX: Final = 8192
-OVERLAP_PX: Final = 64
-MIN_AREA_UM2: Final = 2.0
 
 _EPILOG = """\
 written for each SLIDE, under its name without the suffix:
@@ -62,36 +58,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         raise UsageError("--coco-images: is for --format coco")
     arguments.threads = arguments.threads or available_cores()
     return arguments
-
-
-def settings_for(arguments: argparse.Namespace, card: "Card") -> "RunSettings":
-    """Return the run's settings: what the command line says, else what the model's card says.
-
-    Raises
-    ------
-    UsageError
-        When the tiles do not fit the model.
-    """
-    from nuhtc.runtime.pipeline import RunSettings
-
-    tile = card.tile if arguments.tile is None else arguments.tile
-    if tile % card.multiple:
-        raise UsageError(
-            f"--tile {tile}: this model needs a multiple of {card.multiple}, such as {card.tile}"
-        )
-    overlap = min(OVERLAP_PX, tile // 2) if arguments.overlap is None else arguments.overlap
-    if overlap > tile // 2:
-        raise UsageError(f"--overlap {overlap}: at most half the tile, {tile // 2}")
-    return RunSettings(
-        tile_px=tile,
-        overlap_px=overlap,
-        min_score=card.detection.score if arguments.score is None else arguments.score,
-        min_area_um2=arguments.min_area,
-        overlaps=arguments.overlaps,
-        batch=arguments.batch,
-        threads=arguments.threads,
-        flips=arguments.flips,
-    )
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,7 @@ from nuhtc.runtime.engines.graphs import Graphs
 from nuhtc.runtime.engines.names import PRECISIONS_OF
 from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.ground.errors import NuhtcError
-from nuhtc.runtime.nuclei.candidates import trace_tile
+from nuhtc.runtime.pipeline.trace import trace_tile
 from nuhtc.runtime.tiles.grid import Grid
 
 STAGES = ("trunk", "proposals", "heads", "masks", "outlines")
@@ -252,9 +252,7 @@ class _Run:
         threshold = card.detection.mask_threshold
         timed(
             "outlines",
-            lambda: [
-                trace_tile(one, self._grid, 0, 0, mask_threshold=threshold) for one in answers
-            ],
+            lambda: [trace_tile(one, self._grid, 0, mask_threshold=threshold) for one in answers],
         )
         return seconds
 

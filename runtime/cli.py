@@ -1,7 +1,6 @@
 """`nuhtc-run`: slides in, outlines out. `nuhtc-run demo` shows it on a slide made by code."""
 
 import argparse
-import dataclasses
 import json
 import logging
 import sys
@@ -9,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nuhtc.runtime.arguments import BENCH, DEMO, parse, settings_for
+from nuhtc.runtime.arguments import BENCH, DEMO, parse
 from nuhtc.runtime.bench_cli import main as bench
 from nuhtc.runtime.console.terminal import (
     EXIT_INTERRUPTED,
@@ -24,7 +23,7 @@ from nuhtc.runtime.slides.inputs import check_stems, expand_inputs
 if TYPE_CHECKING:
     from nuhtc.runtime.bundle.load import Bundle
     from nuhtc.runtime.engines.engine import Engine
-    from nuhtc.runtime.pipeline import RunSettings
+    from nuhtc.runtime.pipeline.settings import RunSettings
     from nuhtc.runtime.summary import Summary
 
 # Whatever needs NumPy, OpenSlide or ONNX Runtime is imported where it is used, so that --help
@@ -68,18 +67,22 @@ def _run(arguments: argparse.Namespace) -> int:
     if any(path.is_dir() for path in arguments.slides):
         logging.getLogger("nuhtc").warning("%d slides and pictures to run", len(files))
     bundle = load_bundle(arguments.bundle or default_bundle())
-    settings = settings_for(arguments, bundle.card)
+    settings = RunSettings.for_card(
+        bundle.card,
+        tile=arguments.tile,
+        overlap=arguments.overlap,
+        min_score=arguments.score,
+        batch=arguments.batch,
+        threads=arguments.threads,
+        flips=arguments.flips,
+    )
     prepare_folder(arguments.out)
     if arguments.demo:
         files = [_make_demo(arguments.out)]
 
-    from nuhtc.runtime.engines.cascade import with_score
-    from nuhtc.runtime.engines.flips import flipped
-    from nuhtc.runtime.engines.open import open_engine
+    from nuhtc.runtime.pipeline.segment import engine_for
 
-    bundle = dataclasses.replace(bundle, card=with_score(bundle.card, settings.min_score))
-    opened = open_engine(bundle, arguments.engine, arguments.precision, arguments.threads)
-    engine = flipped(opened, settings.flips)
+    engine = engine_for(bundle, settings, arguments.engine, arguments.precision)
     logging.getLogger("nuhtc").info(
         "engine %s, %s: %s", engine.name, engine.precision, engine.reason
     )
@@ -122,8 +125,10 @@ def _segment_and_write(
     bundle: "Bundle",
     settings: "RunSettings",
 ) -> "Summary":
+    from nuhtc.runtime.nuclei.view import View
     from nuhtc.runtime.outputs import Wanted, sole_writer_of, write_outputs
-    from nuhtc.runtime.pipeline import segment_to_store
+    from nuhtc.runtime.pipeline.clock import Clock
+    from nuhtc.runtime.pipeline.segment import segment_to_store
     from nuhtc.runtime.slides.open import open_slide
     from nuhtc.runtime.store.writer import SUFFIX, remove_store
 
@@ -134,13 +139,14 @@ def _segment_and_write(
         arguments.coco_images,
     )
     slide = open_slide(file, mpp=arguments.mpp, picture_mpp=bundle.card.mpp)
-    folder = arguments.out / (slide.name + SUFFIX)
+    view = View(min_area_um2=arguments.min_area, overlaps=arguments.overlaps)
+    folder, clock = arguments.out / (slide.name + SUFFIX), Clock()
     with closing(slide), sole_writer_of(arguments.out, slide.name):
         if arguments.fresh:
             remove_store(folder)
         with _Bar(slide.name) as bar:
-            store, clock = segment_to_store(slide, engine, bundle, settings, folder, bar.update)
-        return write_outputs(arguments.out, slide, store, settings, wanted, clock)
+            store = segment_to_store(slide, engine, bundle, settings, folder, clock, bar.update)
+        return write_outputs(arguments.out, slide, store, settings, view, wanted, clock)
 
 
 def _make_demo(folder: Path) -> Path:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from nuhtc.runtime.arguments import MIN_AREA_UM2
 from nuhtc.runtime.ground.errors import UsageError
 from nuhtc.runtime.ground.whole_files import prepare_folder
 from nuhtc.runtime.imports.read import SUFFIXES, Imported
@@ -16,9 +15,9 @@ from nuhtc.runtime.nuclei.class_map import read_class_map
 from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.outputs import Wanted, sole_writer_of, target_of, write_formats
+from nuhtc.runtime.pipeline.settings import MIN_AREA_UM2
 from nuhtc.runtime.slides.open import open_slide
 from nuhtc.runtime.slides.slide import SlideFacts
-from nuhtc.runtime.stitching.stream import iter_nuclei
 from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.store.writer import SUFFIX
 from nuhtc.runtime.summary import Tally
@@ -125,7 +124,7 @@ def convert_store(
             check_slide(slide, made.slide)
         prepare_folder(out)
         stack.enter_context(sole_writer_of(out, target.stem))
-        chunks = iter_nuclei(store.parts(), made, store.ran, view)
+        chunks = store.iter_nuclei(view)
         files = write_formats(target, tally.counting(chunks), wanted)
         if slide is not None:
             pictures = write_tile_images(target, slide)

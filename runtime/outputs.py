@@ -1,6 +1,5 @@
 """The files one slide leaves in the output folder, each made from its store."""
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
@@ -11,11 +10,11 @@ from nuhtc.runtime.ground.lock import sole_writer
 from nuhtc.runtime.ground.versions import printable
 from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.nuclei.view import View
-from nuhtc.runtime.pipeline import RunSettings, summarize
+from nuhtc.runtime.pipeline.clock import Clock
+from nuhtc.runtime.pipeline.settings import RunSettings
 from nuhtc.runtime.slides.slide import Slide
-from nuhtc.runtime.stitching.stream import iter_nuclei
 from nuhtc.runtime.store.reader import Store
-from nuhtc.runtime.summary import Clock, Summary, Tally, write_summary
+from nuhtc.runtime.summary import Summary, Tally, summarize, write_summary
 from nuhtc.runtime.tiles.grid import tile_boxes
 from nuhtc.runtime.writers.coco_images import write_tile_images
 from nuhtc.runtime.writers.open import open_output
@@ -127,6 +126,7 @@ def write_outputs(
     slide: Slide,
     store: Store,
     settings: RunSettings,
+    view: View,
     wanted: Wanted,
     clock: Clock,
 ) -> Summary:
@@ -136,10 +136,14 @@ def write_outputs(
     ----------
     folder
         Where; the names begin with the slide's.
-    slide, store, settings, clock
+    slide, store, settings
         What `segment_to_store` took and gave.
+    view
+        Which nuclei are wanted, and how.
     wanted
         Which files.
+    clock
+        What the run's time went to; the time of writing is added.
 
     Returns
     -------
@@ -151,13 +155,11 @@ def write_outputs(
     OutputError
         When a file cannot be written.
     """
-    start, stitching = time.perf_counter(), clock.seconds["stitch"]
-    view = View(min_area_um2=settings.min_area_um2, overlaps=settings.overlaps)
     classes = store.manifest.classes
     tally, survey = Tally(classes), overlay.Survey(slide, len(classes))
 
     def stitched() -> Iterator[Nuclei]:
-        chunks = iter_nuclei(store.parts(), store.manifest, store.ran, view)
+        chunks = store.iter_nuclei(view)
         while True:
             with clock.stage("stitch"):
                 nuclei = next(chunks, None)
@@ -171,18 +173,16 @@ def write_outputs(
             survey.add(nuclei)
             yield nuclei
 
-    target = target_of(store, view, folder, slide.name)
-    files = write_formats(target, counted(), wanted)
-    if wanted.coco_images and "coco" in wanted.formats:
-        write_tile_images(target, slide)
-    written = [store.folder.name, *(file.relative_to(folder).as_posix() for file in files)]
-    written.append(slide.name + overlay.SUFFIX)
-    # Stitched once more rather than kept: a slide may hold millions.
-    overlay.write_overlay(folder / written[-1], survey, stitched(), classes)
-
-    spent = time.perf_counter() - start - (clock.seconds["stitch"] - stitching)
-    clock.seconds["write"] += spent
-    summary = summarize(store.manifest, settings, store.skipped, store.damaged, tally, clock)
+    with clock.stage("write"):
+        target = target_of(store, view, folder, slide.name)
+        files = write_formats(target, counted(), wanted)
+        if wanted.coco_images and "coco" in wanted.formats:
+            write_tile_images(target, slide)
+        written = [store.folder.name, *(file.relative_to(folder).as_posix() for file in files)]
+        written.append(slide.name + overlay.SUFFIX)
+        # Stitched once more rather than kept: a slide may hold millions.
+        overlay.write_overlay(folder / written[-1], survey, stitched(), classes)
+    summary = summarize(store.manifest, settings, view, store.skipped, store.damaged, tally, clock)
     summary = replace(summary, outputs=tuple(map(printable, written)))
     write_summary(folder / f"{slide.name}.summary.json", summary)
     return summary

@@ -26,23 +26,25 @@ versions                     of this program and of what it stands on
 ============================ ======================================================================
 """
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle.card import BundleFacts, NucleusClass
 from nuhtc.runtime.ground.versions import versions
 from nuhtc.runtime.ground.whole_files import whole_file
 from nuhtc.runtime.nuclei.nuclei import Nuclei
-from nuhtc.runtime.slides.slide import SlideFacts
-
-STAGES = ("tissue", "read", "network", "outlines", "stitch", "write")
-"""Every stage whose time is kept, in the order of the flow."""
+from nuhtc.runtime.nuclei.view import View
+from nuhtc.runtime.pipeline.clock import STAGES, Clock
+from nuhtc.runtime.pipeline.plan import check_any_read
+from nuhtc.runtime.pipeline.settings import RunSettings
+from nuhtc.runtime.slides.slide import Area, SlideFacts
+from nuhtc.runtime.store.manifest import Manifest
+from nuhtc.runtime.tiles.grid import tile_boxes
 
 
 @dataclass(frozen=True)
@@ -166,22 +168,6 @@ class Summary:
         return "\n".join(lines)
 
 
-class Clock:
-    """Seconds by stage; a stage entered again adds to its own."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Count the time of a block for one stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] += time.perf_counter() - start
-
-
 class Tally:
     """Counts nuclei as they stream by."""
 
@@ -205,6 +191,48 @@ class Tally:
     def per_class(self) -> dict[str, int]:
         """How many by class name, in the order of the classes."""
         return dict(zip(self._names, self._counts.tolist(), strict=True))
+
+
+def summarize(
+    manifest: Manifest,
+    settings: RunSettings,
+    view: View,
+    skipped: NDArray[np.int64],
+    damaged: Sequence[Area],
+    tally: Tally,
+    clock: Clock,
+) -> Summary:
+    """Return the summary of a run whose nuclei were counted by `tally`.
+
+    `skipped` are the tiles of which nothing could be read, `damaged` the areas, in level-0
+    pixels, that were taken as white.
+
+    Raises
+    ------
+    SlideReadError
+        When there were tiles and none of them could be read.
+    """
+    check_any_read(manifest, skipped)
+    boxes = tile_boxes(manifest.grid, skipped, manifest.scale, manifest.slide)
+    return Summary(
+        slide=manifest.slide,
+        bundle=manifest.bundle,
+        engine=manifest.engine,
+        precision=manifest.precision,
+        engine_reason=manifest.engine_reason,
+        settings={
+            **asdict(settings),
+            "min_area_um2": view.min_area_um2,
+            "overlaps": view.overlaps,
+        },
+        nuclei_per_class=tally.per_class,
+        nuclei_cut=tally.cut,
+        tissue_mm2=manifest.tissue_mm2,
+        tiles_run=len(manifest.tiles) - len(skipped),
+        tiles_skipped_px=tuple((x, y, w, h) for x, y, w, h in boxes.tolist()),
+        seconds=clock.seconds,
+        damaged_px=tuple(sorted(set(damaged))),
+    )
 
 
 def write_summary(path: Path, summary: Summary) -> None:

@@ -30,8 +30,7 @@ def groups_of(pairs: NDArray[np.int32], count: int) -> NDArray[np.int64]:
 
 def tile_windows(candidates: Candidates, grid: Grid) -> NDArray[np.int32]:
     """Return the square that each candidate's tile covers, int32 (N, 4)."""
-    row, col = np.divmod(candidates.tile, np.int32(grid.cols))
-    low = np.stack([col, row], axis=1) * np.int32(grid.stride)
+    low = grid.corners(candidates.tile).astype(np.int32)
     return np.concatenate([low, low + np.int32(grid.tile)], axis=1)
 
 

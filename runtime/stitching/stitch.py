@@ -84,7 +84,7 @@ def stitch(candidates: Candidates, grid: Grid, ran: NDArray[np.bool_]) -> Candid
     stream = StitchStream(grid, ran)
     if not len(candidates):
         return candidates
-    row = candidates.tile // np.int32(grid.cols)
+    row, _ = grid.rows_cols(candidates.tile)
     if not (row.min() >= 0 and row.max() < grid.rows):
         raise PipelineError("candidates name a tile that was not run")
     order = np.argsort(candidates.tile, kind="stable")
@@ -151,13 +151,10 @@ class StitchStream:
             When rows do not ascend, or candidates come from a tile that is not in the row or
             was not run.
         """
-        cols = self._grid.cols
         if not self._row < row < self._grid.rows:
             raise PipelineError(f"row {row} of {self._grid.rows} comes after row {self._row}")
-        tile = candidates.tile
-        if len(tile) and not (
-            (tile // cols == row).all() and self._ran[row].take(tile % cols, mode="wrap").all()
-        ):
+        rows, cols = self._grid.rows_cols(candidates.tile)
+        if len(rows) and not ((rows == row).all() and self._ran[row].take(cols, mode="wrap").all()):
             raise PipelineError(f"candidates of row {row} name a tile that was not run")
         self._row = row
         near = candidates.take(_eligible(candidates, self._grid, self._ran))
@@ -222,9 +219,9 @@ class StitchStream:
             found, rank = Candidates.concatenate(self._settled), np.concatenate(self._ranks)
             # Ranks run through a row in the order of its candidates, which need not be the tiles'.
             order = np.lexsort((rank, found.tile))
-            cols, rows = self._grid.cols, [self._row + 1]
-            rows += [int(part.tile.min()) // cols for part in self._waiting]
-            above = found.tile[order] < min(rows) * cols
+            firsts = [int(part.tile.min()) for part in self._waiting]
+            rows = [self._row + 1, *(self._grid.rows_cols(tile)[0] for tile in firsts)]
+            above = found.tile[order] < self._grid.numbers(min(rows), 0)
             ready = found.take(order[above])
             self._settled, self._ranks = [], []
             self._keep(found, rank, order[~above])
@@ -257,7 +254,7 @@ def _eligible(candidates: Candidates, grid: Grid, ran: NDArray[np.bool_]) -> NDA
 
 def _core_bounds(candidates: Candidates, grid: Grid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return twice the low and high (x, y) corner of each candidate's core, each int64 (N, 2)."""
-    row, col = np.divmod(candidates.tile.astype(np.int64), grid.cols)
+    row, col = grid.rows_cols(candidates.tile.astype(np.int64))
     x = 2 * np.concatenate([[-_FAR], grid.x_borders(), [_FAR]])
     y = 2 * np.concatenate([[-_FAR], grid.y_borders(), [_FAR]])
     return np.stack([x[col], y[row]], axis=1), np.stack([x[col + 1], y[row + 1]], axis=1)
@@ -282,8 +279,7 @@ def _leaves_core(candidates: Candidates, grid: Grid) -> NDArray[np.bool_]:
 def _owner(candidates: Candidates, grid: Grid) -> NDArray[np.int64]:
     """Return the tile whose core holds each box centre."""
     centre = _doubled_centre(candidates) / 2
-    row, col = grid.owner(centre[:, 0], centre[:, 1])
-    return row * grid.cols + col
+    return grid.numbers(*grid.owner(centre[:, 0], centre[:, 1]))
 
 
 def _doubled_centre(candidates: Candidates) -> NDArray[np.int64]:

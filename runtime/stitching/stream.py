@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from nuhtc.runtime.nuclei.candidates import Candidates
 from nuhtc.runtime.nuclei.nuclei import Nuclei, to_nuclei
 from nuhtc.runtime.nuclei.view import View
+from nuhtc.runtime.slides.slide import SlideFacts
 from nuhtc.runtime.stitching.divide import DivideStream
 from nuhtc.runtime.stitching.stitch import StitchStream
-from nuhtc.runtime.store.manifest import Manifest
 from nuhtc.runtime.tiles.grid import Grid
 
 CHUNK: Final = 16384
@@ -19,7 +19,12 @@ CHUNK: Final = 16384
 
 
 def iter_nuclei(
-    parts: Iterable[Candidates], manifest: Manifest, ran: NDArray[np.bool_], view: View
+    parts: Iterable[Candidates],
+    grid: Grid,
+    scale: float,
+    slide: SlideFacts,
+    ran: NDArray[np.bool_],
+    view: View,
 ) -> Iterator[Nuclei]:
     """Give each nucleus once, some thousands at a time, in the order of the tiles.
 
@@ -27,19 +32,20 @@ def iter_nuclei(
     ----------
     parts
         The candidates, in the order of the tiles.
-    manifest
-        What they come from.
+    grid
+        The tiles, in model pixels.
+    scale
+        Level-0 pixels per model pixel.
+    slide
+        Where the nuclei are: its size and um/px.
     ran
         bool (rows, columns): the tiles that were run.
     view
         Which are wanted.
     """
-    slide = manifest.slide
     sure = (_sure(part, view.min_score) for part in parts)
-    for stitched in _stitched(sure, manifest.grid, ran, divide=view.overlaps == "divide"):
-        nuclei = to_nuclei(
-            stitched, scale=manifest.scale, width=slide.width_px, height=slide.height_px
-        )
+    for stitched in _stitched(sure, grid, ran, divide=view.overlaps == "divide"):
+        nuclei = to_nuclei(stitched, scale=scale, width=slide.width_px, height=slide.height_px)
         nuclei = view.apply(nuclei, slide.mpp)
         if len(nuclei):
             yield nuclei
@@ -56,7 +62,7 @@ def _stitched(
     """Stitch row by row and hand on in chunks what is settled."""
     stream, division = StitchStream(grid, ran), DivideStream()
     classes = 0
-    for row, candidates in _by_row(parts, grid.cols):
+    for row, candidates in _by_row(parts, grid):
         classes = candidates.probabilities.shape[1]
         found = stream.add_row(row, candidates)
         yield from _chunks(division.add(found, stream.horizon) if divide else found)
@@ -64,11 +70,11 @@ def _stitched(
     yield from _chunks(division.add(found, None) if divide else found)
 
 
-def _by_row(parts: Iterable[Candidates], cols: int) -> Iterator[tuple[int, Candidates]]:
+def _by_row(parts: Iterable[Candidates], grid: Grid) -> Iterator[tuple[int, Candidates]]:
     """Cut parts, whose tiles ascend, into rows of tiles; a row may begin and end in any part."""
     open_row, waiting = -1, list[Candidates]()
     for part in parts:
-        rows = part.tile // np.int32(cols)
+        rows, _ = grid.rows_cols(part.tile)
         for row in np.unique(rows).tolist():
             if row != open_row and waiting:
                 yield open_row, Candidates.concatenate(waiting)

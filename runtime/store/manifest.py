@@ -78,6 +78,13 @@ class Manifest:
         """Return the tiles of one part, int64."""
         return self.tiles[part * PART_TILES : (part + 1) * PART_TILES]
 
+    def ran(self, skipped: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which tiles of the grid were run, bool (rows, columns), all but some skipped."""
+        ran = np.zeros(self.grid.count, np.bool_)
+        ran[self.tiles] = True
+        ran[skipped] = False
+        return ran.reshape(self.grid.rows, self.grid.cols)
+
     def setting(self, name: str) -> float | None:
         """Return one of the settings, also of a store older than the setting."""
         return self.settings.get(name, _BEFORE.get(name))

@@ -1,33 +1,54 @@
 """Parts in memory, for pictures and small slides."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.nuclei.candidates import Candidates
+from nuhtc.runtime.nuclei.nuclei import Nuclei
+from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.slides.slide import Area
+from nuhtc.runtime.stitching.stream import iter_nuclei
+from nuhtc.runtime.store.manifest import Manifest
 
 
-class _Kept:
-    """Parts in memory."""
+class MemoryParts:
+    """What a store would hold, of a run that leaves none.
 
-    def __init__(self) -> None:
-        self.candidates: list[Candidates] = []
+    Parameters
+    ----------
+    manifest
+        What the run is.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.parts: list[Candidates] = []
         self.damaged: list[Area] = []
         self._skipped: list[int] = []
 
     @property
     def done(self) -> int:
-        return len(self.candidates)
+        """How many parts there are."""
+        return len(self.parts)
 
     @property
     def skipped(self) -> NDArray[np.int64]:
+        """The tiles that could not be read, row * columns + column."""
         return np.array(self._skipped, np.int64)
 
     def append(
         self, candidates: Candidates, skipped: Sequence[int], damaged: Sequence[Area]
     ) -> None:
-        self.candidates.append(candidates)
+        """Keep the next part, the tiles of it that could not be read, and its damaged areas."""
+        self.parts.append(candidates)
         self._skipped.extend(skipped)
         self.damaged.extend(damaged)
+
+    def iter_nuclei(self, view: View) -> Iterator[Nuclei]:
+        """Return each nucleus that a view shows once, some thousands at a time."""
+        made = self.manifest
+        return iter_nuclei(
+            self.parts, made.grid, made.scale, made.slide, made.ran(self.skipped), view
+        )

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.ground.errors import StoreError
 from nuhtc.runtime.nuclei.candidates import Candidates
+from nuhtc.runtime.nuclei.nuclei import Nuclei
+from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.slides.slide import Area
+from nuhtc.runtime.stitching.stream import iter_nuclei
 from nuhtc.runtime.store.ledger import Entry, read_ledger
 from nuhtc.runtime.store.manifest import Manifest, read_manifest
 from nuhtc.runtime.store.schema import decode
@@ -49,10 +52,7 @@ class Store:
     @property
     def ran(self) -> NDArray[np.bool_]:
         """The tiles that were run, bool (rows, columns)."""
-        ran = np.zeros(self.manifest.grid.rows * self.manifest.grid.cols, np.bool_)
-        ran[self.manifest.tiles] = True
-        ran[self.skipped] = False
-        return ran.reshape(self.manifest.grid.rows, self.manifest.grid.cols)
+        return self.manifest.ran(self.skipped)
 
     @property
     def candidates(self) -> int:
@@ -69,6 +69,17 @@ class Store:
         """
         for entry in self.entries:
             yield read_part(self.folder, entry, self.manifest)
+
+    def iter_nuclei(self, view: View) -> Iterator[Nuclei]:
+        """Return each nucleus that a view shows once, some thousands at a time.
+
+        Raises
+        ------
+        StoreError
+            When a part is missing or damaged.
+        """
+        made = self.manifest
+        return iter_nuclei(self.parts(), made.grid, made.scale, made.slide, self.ran, view)
 
     def verify(self) -> int:
         """Check every checksum and decode every part; return the bytes checked.

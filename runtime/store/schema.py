@@ -51,7 +51,7 @@ def encode(candidates: Candidates, grid: Grid) -> pa.Buffer:
     """
     first = candidates.offsets[:-1]
     along, turns = _steps(candidates.coords, first)
-    start = candidates.coords[first] - _origins(candidates.tile, grid)
+    start = candidates.coords[first] - grid.corners(candidates.tile).astype(np.int32)
     inside = not len(start) or 0 <= start.min() <= start.max() <= grid.tile
     if not (turns and inside) or (first & 1).any():
         raise ValueError("an outline is not along pixel edges inside its tile")
@@ -105,7 +105,8 @@ def decode(data: bytes | pa.Buffer, grid: Grid, classes: int) -> Candidates:
     steps = batch.column("steps")
     offsets = steps.offsets.to_numpy().astype(np.int64) + np.arange(len(steps) + 1)
     coords = _walk(
-        _flat(batch.column("start")).reshape(-1, 2).astype(np.int32) + _origins(tile, grid),
+        _flat(batch.column("start")).reshape(-1, 2).astype(np.int32)
+        + grid.corners(tile).astype(np.int32),
         _flat(steps),
         offsets,
     )
@@ -171,12 +172,6 @@ def _walk(
         # Along x the first of two points stands where the pair before ended, along y both agree.
         coords[:, 0, axis] = place - moves if axis == 0 else place
     return coords.reshape(-1, 2)
-
-
-def _origins(tile: NDArray[np.int32], grid: Grid) -> NDArray[np.int32]:
-    """Return x, y of each one's tile's corner, int32 (N, 2)."""
-    row, col = np.divmod(tile, np.int32(grid.cols))
-    return np.stack([col, row], axis=1) * np.int32(grid.stride)
 
 
 def _flat(column: pa.Array) -> NDArray[Any]:

@@ -7,14 +7,17 @@ point has exactly one owner.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.ground.errors import UsageError
 from nuhtc.runtime.slides.slide import SlideFacts
+
+Numbers = TypeVar("Numbers", int, NDArray[np.int32], NDArray[np.int64])
+"""One number, or an array of them."""
 
 
 @dataclass(frozen=True)
@@ -63,19 +66,28 @@ class Grid:
         """Number of rows of tiles."""
         return 1 + max(0, math.ceil((self.height - self.tile) / self.stride))
 
-    def keys(self) -> Iterator[tuple[int, int]]:
-        """Walk over every tile as (row, col), row by row."""
-        return ((row, col) for row in range(self.rows) for col in range(self.cols))
+    @property
+    def count(self) -> int:
+        """Number of tiles; they are numbered row by row, from 0."""
+        return self.rows * self.cols
 
-    def origin(self, row: int, col: int) -> tuple[int, int]:
-        """Give the tile's top left corner as (x, y) in model pixels."""
+    def numbers(self, rows: Numbers, cols: Numbers) -> Numbers:
+        """Return the numbers of tiles by row and column."""
+        return rows * self.cols + cols
+
+    def rows_cols(self, numbers: Numbers) -> tuple[Numbers, Numbers]:
+        """Return the rows and the columns of tiles by number."""
+        return numbers // self.cols, numbers % self.cols
+
+    def corners(self, numbers: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the top left corners of tiles by number, x and y in model pixels (T, 2)."""
+        rows, cols = self.rows_cols(numbers.astype(np.int64))
+        return np.stack([cols, rows], axis=-1) * self.stride
+
+    def corner(self, number: int) -> tuple[int, int]:
+        """Return a tile's top left corner as (x, y) in model pixels."""
+        row, col = self.rows_cols(number)
         return col * self.stride, row * self.stride
-
-    def core(self, row: int, col: int) -> tuple[float, float, float, float]:
-        """Give the half-open area the tile owns as (x0, y0, x1, y1) in model pixels."""
-        x0, x1 = self._core_span(col, self.cols)
-        y0, y1 = self._core_span(row, self.rows)
-        return x0, y0, x1, y1
 
     def x_borders(self) -> NDArray[np.int64]:
         """Give the x of the borders between cores in model pixels, ascending (cols - 1,)."""
@@ -96,11 +108,6 @@ class Grid:
     def _border(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
         """Give the border before the core `index`: the middle of the overlap, rounded down."""
         return np.asarray(index * self.stride + self.overlap // 2)
-
-    def _core_span(self, index: int, count: int) -> tuple[float, float]:
-        start = index * self.stride + self.overlap // 2 if index > 0 else -math.inf
-        stop = (index + 1) * self.stride + self.overlap // 2 if index < count - 1 else math.inf
-        return start, stop
 
     def _owner(
         self, place: NDArray[np.floating] | NDArray[np.integer], count: int
@@ -130,7 +137,6 @@ def tile_boxes(
     NDArray[np.int64]
         (T, 4).
     """
-    row, col = np.divmod(tiles, grid.cols)
-    corner = np.rint(np.stack([col, row], axis=1) * grid.stride * scale).astype(np.int64)
+    corner = np.rint(grid.corners(tiles) * scale).astype(np.int64)
     size = np.minimum(round(grid.tile * scale), [slide.width_px, slide.height_px] - corner)
     return np.concatenate([corner, size], axis=1)

@@ -46,7 +46,7 @@ class Block:
     reason: str
 
 
-def read_block(slide: Slide, grid: Grid, row: int, cols: range, model_mpp: float) -> Block:
+def read_block(slide: Slide, grid: Grid, row: int, cols: range, scale: float) -> Block:
     """Read neighbouring tiles of one row, resampled to the model's um/px.
 
     A pixel depends on its place on the slide only, never on the block it is read with: two
@@ -60,20 +60,20 @@ def read_block(slide: Slide, grid: Grid, row: int, cols: range, model_mpp: float
         The tiles.
     row, cols
         The tiles' row, and their adjacent columns.
-    model_mpp
-        um/px of the grid's pixels.
+    scale
+        Level-0 pixels per pixel of the grid.
     """
-    wanted = model_mpp / slide.mpp
-    level = best_level(slide.downsamples, wanted)
+    level = best_level(slide.downsamples, scale)
     downsample = slide.downsamples[level]
-    ratio = (wanted / downsample, wanted / downsample)
-    x, y = grid.origin(row, cols[0])
+    ratio = (scale / downsample, scale / downsample)
+    x, y = grid.corner(grid.numbers(row, cols[0]))
     area = (x, y, (len(cols) - 1) * grid.stride + grid.tile, grid.tile)
     source = source_area(ratio, area)
     region = read_around_damage(slide, source, level)
     pixels = resample_pixels(region.pixels, source, ratio, area)
     starts = [index * grid.stride for index in range(len(cols))]
-    sources = [source_area(ratio, (*grid.origin(row, col), grid.tile, grid.tile)) for col in cols]
+    sides = grid.tile, grid.tile
+    sources = [source_area(ratio, (x + start, y, *sides)) for start in starts]
     return Block(
         tuple(pixels[:, start : start + grid.tile] for start in starts),
         tuple(
@@ -94,20 +94,20 @@ def _on_level_0(cell: Area, downsample: float, slide: Slide) -> Area:
 
 
 class TileIterator:
-    """Iterate over tiles as ``(row, col, tile)``, in order, while threads read ahead.
+    """Iterate over tiles as ``(number, pixels)``, in order, while threads read ahead.
 
     Damaged parts of a tile are white, and told by `take_damaged`. A tile of which nothing can be
     read, or any other exception met while reading it, is raised by ``next`` at that tile's turn,
     and the iteration may go on afterwards: so a caller that wants to skip lost tiles calls
-    ``next`` itself and knows from its own list of keys which one failed. A ``for`` loop ends at
+    ``next`` itself and knows from its own list of tiles which one failed. A ``for`` loop ends at
     the first exception, as usual. Leave it through ``close`` or a ``with`` block.
 
     Parameters
     ----------
-    slide, grid, model_mpp
+    slide, grid, scale
         As for `read_block`.
-    keys
-        The (row, col) of the tiles wanted; neighbours that follow each other are read at once.
+    tiles
+        The numbers of the tiles wanted; neighbours that follow each other are read at once.
     threads
         Number of reading threads, at least 1.
     """
@@ -116,17 +116,16 @@ class TileIterator:
         self,
         slide: Slide,
         grid: Grid,
-        keys: Iterable[tuple[int, int]],
-        model_mpp: float,
+        tiles: Iterable[int],
+        scale: float,
         threads: int,
     ) -> None:
         if threads < 1:
             raise ValueError(f"threads must be at least 1, not {threads}")
-        self._slide, self._grid, self._mpp = slide, grid, model_mpp
-        wanted = model_mpp / slide.mpp
-        scale = wanted / slide.downsamples[best_level(slide.downsamples, wanted)]
-        most = max(1, int(BLOCK_PX / (grid.tile * scale) ** 2))
-        self._runs = _runs(keys, most)
+        self._slide, self._grid, self._scale = slide, grid, scale
+        shrunk = scale / slide.downsamples[best_level(slide.downsamples, scale)]
+        most = max(1, int(BLOCK_PX / (grid.tile * shrunk) ** 2))
+        self._runs = _runs(tiles, grid, most)
         self._ahead = threads * AHEAD
         self._pending: deque[tuple[int, range, Future[Block]]] = deque()
         self._done = 0
@@ -141,10 +140,10 @@ class TileIterator:
         damaged, self._damaged = tuple(self._damaged), {}
         return damaged
 
-    def __iter__(self) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         return self
 
-    def __next__(self) -> tuple[int, int, NDArray[np.uint8]]:
+    def __next__(self) -> tuple[int, NDArray[np.uint8]]:
         self._fill()
         if not self._pending:
             self.close()
@@ -159,7 +158,7 @@ class TileIterator:
         self._damaged.update(dict.fromkeys(block.damaged[index]))
         if block.lost[index]:
             raise SlideReadError(block.reason)
-        return row, cols[index], block.tiles[index]
+        return self._grid.numbers(row, cols[index]), block.tiles[index]
 
     def __enter__(self) -> "TileIterator":
         return self
@@ -183,21 +182,15 @@ class TileIterator:
             run = next(self._runs, None)
             if run is None:
                 return
-            future = self._pool.submit(read_block, self._slide, self._grid, *run, self._mpp)
+            future = self._pool.submit(read_block, self._slide, self._grid, *run, self._scale)
             self._pending.append((*run, future))
 
 
-def iter_tiles(
-    slide: Slide, grid: Grid, keys: Iterable[tuple[int, int]], model_mpp: float, threads: int
-) -> TileIterator:
-    """Read tiles ahead in `threads` threads and give them in order; see `TileIterator`."""
-    return TileIterator(slide, grid, keys, model_mpp, threads)
-
-
-def _runs(keys: Iterable[tuple[int, int]], most: int) -> Iterator[tuple[int, range]]:
-    """Join keys that follow each other in a row to runs of at most `most`: row, columns."""
+def _runs(tiles: Iterable[int], grid: Grid, most: int) -> Iterator[tuple[int, range]]:
+    """Join tiles that follow each other in a row to runs of at most `most`: row, columns."""
     row, cols = 0, range(0)
-    for key in keys:
+    for tile in tiles:
+        key = grid.rows_cols(tile)
         if cols and key == (row, cols.stop) and len(cols) < most:
             cols = range(cols.start, cols.stop + 1)
             continue

@@ -75,8 +75,8 @@ class Tissue:
         """Give the area of the tissue in square millimetres."""
         return float(self.mask.mean()) * self.width_um * self.height_um / 1e6
 
-    def tiles(self, grid: Grid, model_mpp: float) -> list[tuple[int, int]]:
-        """Give the (row, col) of the tiles that touch tissue or its close surroundings, in order.
+    def tiles(self, grid: Grid, model_mpp: float) -> NDArray[np.int64]:
+        """Return the numbers of the tiles that touch tissue or its close surroundings, ascending.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ class Tissue:
             - total[np.ix_(bottom, left)]
             + total[np.ix_(top, left)]
         )
-        return [(int(row), int(col)) for row, col in np.argwhere(count > 0)]
+        return np.flatnonzero(count > 0).astype(np.int64)
 
 
 def find_tissue(slide: Slide) -> Tissue:

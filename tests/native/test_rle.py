@@ -12,7 +12,7 @@ from reference.blobs import random_ellipses
 from reference.oracle import OracleEngine, paint
 
 from nuhtc.native.rle import rle_texts
-from nuhtc.runtime.nuclei.candidates import trace_tile
+from nuhtc.runtime.pipeline.trace import trace_tile
 from nuhtc.runtime.tiles.grid import Grid
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -27,7 +27,7 @@ def decoded(text: np.ndarray, low: int, high: int, width: int, height: int) -> n
 @given(seed=st.integers(0, 10_000), side=st.sampled_from([40, 97, 300]))
 def test_a_traced_mask_comes_back_to_the_pixel(seed: int, side: int) -> None:
     labels = random_ellipses(seed, side, side, 12, (4.0, 28.0))
-    found = trace_tile(OracleEngine().run(paint(labels)[None])[0], Grid(side, side, side, 0), 0, 0)
+    found = trace_tile(OracleEngine().run(paint(labels)[None])[0], Grid(side, side, side, 0), 0)
     sizes = np.full((len(found), 2), side, np.int64)
     text, ends, areas = rle_texts(found.coords * np.int32(100), found.offsets, sizes)
     assert np.array_equal(areas, found.area)

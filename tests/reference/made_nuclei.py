@@ -16,8 +16,9 @@ from nuhtc.runtime.bundle.card import (
     ProposalSettings,
 )
 from nuhtc.runtime.bundle.load import Bundle
-from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
+from nuhtc.runtime.nuclei.candidates import Candidates
 from nuhtc.runtime.nuclei.nuclei import Nuclei, to_nuclei
+from nuhtc.runtime.pipeline.trace import trace_tile
 from nuhtc.runtime.slides.slide import SlideFacts
 from nuhtc.runtime.tiles.grid import Grid
 from nuhtc.runtime.writers.target import Target
@@ -34,7 +35,7 @@ def made_candidates(seed: int = 0, side: int = 512, count: int = 60) -> Candidat
     """Return up to `count` nuclei found by one tile that covers a square slide."""
     labels = random_ellipses(seed, side, side, count, (8.0, 28.0))
     answer = OracleEngine().run(paint(labels)[None])[0]
-    return trace_tile(answer, Grid(side, side, side, 0), 0, 0)
+    return trace_tile(answer, Grid(side, side, side, 0), 0)
 
 
 def made_nuclei(seed: int = 0, side: int = 512, count: int = 60, *, scale: float = 1.0) -> Nuclei:

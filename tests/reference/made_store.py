@@ -7,7 +7,9 @@ from reference.blobs import random_ellipses
 from reference.made_nuclei import made_bundle
 from reference.oracle import OracleEngine, oracle_slide
 
-from nuhtc.runtime.pipeline import RunSettings, segment_to_store
+from nuhtc.runtime.pipeline.clock import Clock
+from nuhtc.runtime.pipeline.segment import segment_to_store
+from nuhtc.runtime.pipeline.settings import RunSettings
 from nuhtc.runtime.slides.picture import ArraySlide
 from nuhtc.runtime.store.reader import Store
 
@@ -29,7 +31,9 @@ def made_store(
 ) -> Store:
     """Return a finished store of a slide."""
     bundle = made_bundle(Path("nowhere"))
-    return segment_to_store(slide or made_slide(), OracleEngine(), bundle, settings, folder)[0]
+    return segment_to_store(
+        slide or made_slide(), OracleEngine(), bundle, settings, folder, Clock()
+    )
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:

@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 from reference.blobs import fill_ring
 from reference.oracle import OracleEngine, class_probabilities, oracle_slide
 
-from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
+from nuhtc.runtime.nuclei.candidates import Candidates
+from nuhtc.runtime.pipeline.trace import trace_tile
 from nuhtc.runtime.stitching.stitch import drop_doubled, stitch
 from nuhtc.runtime.tiles.grid import Grid
 
@@ -18,9 +19,11 @@ def see(labels: NDArray[np.int32], grid: Grid, engine: OracleEngine) -> list[Can
     """Return what each tile of the grid answers."""
     slide = oracle_slide(labels)
     parts = []
-    for row, col in list(grid.keys()):
-        tile = slide.read(*grid.origin(row, col), 0, grid.tile, grid.tile)
-        parts.append(drop_doubled(trace_tile(engine.run(tile[None])[0], grid, row, col)))
+    for row, col in np.ndindex(grid.rows, grid.cols):
+        tile = slide.read(*grid.corner(grid.numbers(row, col)), 0, grid.tile, grid.tile)
+        parts.append(
+            drop_doubled(trace_tile(engine.run(tile[None])[0], grid, grid.numbers(row, col)))
+        )
     return parts
 
 

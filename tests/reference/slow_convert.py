@@ -4,21 +4,22 @@ import sys
 import time
 from collections.abc import Iterator
 
-import nuhtc.runtime.convert as convert
 from nuhtc.runtime.convert_cli import main
 from nuhtc.runtime.nuclei.nuclei import Nuclei
+from nuhtc.runtime.nuclei.view import View
+from nuhtc.runtime.store.reader import Store
 
-quick = convert.iter_nuclei
+quick = Store.iter_nuclei
 
 
-def slow(*what: object) -> Iterator[Nuclei]:
+def slow(store: Store, view: View) -> Iterator[Nuclei]:
     """Give the first nuclei, then none for long."""
-    for nuclei in quick(*what):
+    for nuclei in quick(store, view):
         yield nuclei
         print("writing", flush=True)
         time.sleep(3600)
 
 
 if __name__ == "__main__":
-    convert.iter_nuclei = slow
+    Store.iter_nuclei = slow  # type: ignore[method-assign]
     sys.exit(main())

@@ -19,6 +19,7 @@ from reference.typed_run import LABELS, names, outputs, run
 import nuhtc.runtime.arguments
 import nuhtc.runtime.bundle.load
 import nuhtc.runtime.engines.open
+from nuhtc.runtime.pipeline.settings import RunSettings
 
 
 def test_a_picture_leaves_its_files_and_a_few_lines(oracle, picture, tmp_path, capsys) -> None:
@@ -235,6 +236,6 @@ def test_settings_fit_any_card() -> None:
     """A model of small tiles gets an overlap that fits it."""
     arguments = nuhtc.runtime.arguments.parse(["a.svs", "--out", "b"])
     card = made_bundle(Path("x"), tile=96).card
-    assert nuhtc.runtime.arguments.settings_for(arguments, card).overlap_px == 48
+    assert RunSettings.for_card(card, tile=arguments.tile).overlap_px == 48
     card = dataclasses.replace(card, tile=512)
-    assert nuhtc.runtime.arguments.settings_for(arguments, card).overlap_px == 64
+    assert RunSettings.for_card(card, tile=arguments.tile).overlap_px == 64

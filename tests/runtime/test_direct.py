@@ -109,9 +109,9 @@ def test_tiles_of_real_slides_are_openslides_enlarged_as_pillow_does(name: str) 
     grid = Grid(int(slide.width / ratio), int(slide.height / ratio), 256, 64)
     contrast = []
     for row, cols in ((5, range(6, 9)), (14, range(11, 13)), (20, range(2, 6))):
-        block = read_block(slide, grid, row, cols, 0.25)
+        block = read_block(slide, grid, row, cols, 0.25 / slide.mpp)
         for col, tile in zip(cols, block.tiles, strict=True):
-            x, y = grid.origin(row, col)
+            x, y = grid.corner(grid.numbers(row, col))
             box = (x * ratio, y * ratio, (x + 256) * ratio, (y + 256) * ratio)
             theirs = np.asarray(whole.resize((256, 256), Image.Resampling.BILINEAR, box))
             # At a box's edge Pillow sees nothing beyond it.

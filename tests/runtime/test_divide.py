@@ -11,12 +11,15 @@ from reference.blobs import fill_ring, random_ellipses
 from reference.made_nuclei import made_bundle
 from reference.oracle import box_and_mask, class_probabilities, decode, oracle_slide
 from reference.outlines import ring_of, solid
+from reference.summarized import summarized
 from scipy import ndimage
 
 from nuhtc.native.outlines import trace_masks
 from nuhtc.runtime.engines.engine import Detections
-from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
-from nuhtc.runtime.pipeline import RunSettings, segment_slide
+from nuhtc.runtime.nuclei.candidates import Candidates
+from nuhtc.runtime.nuclei.view import View
+from nuhtc.runtime.pipeline.settings import RunSettings
+from nuhtc.runtime.pipeline.trace import trace_tile
 from nuhtc.runtime.stitching.divide import DivideStream, divide
 from nuhtc.runtime.stitching.stitch import StitchStream, drop_doubled, stitch
 from nuhtc.runtime.tiles.grid import Grid
@@ -131,9 +134,13 @@ class GrowingEngine:
 
 def see(labels: NDArray[np.int32], grid: Grid) -> list[Candidates]:
     slide, parts = oracle_slide(labels), []
-    for row, col in list(grid.keys()):
-        tile = slide.read(*grid.origin(row, col), 0, grid.tile, grid.tile)
-        parts.append(drop_doubled(trace_tile(GrowingEngine().run(tile[None])[0], grid, row, col)))
+    for row, col in np.ndindex(grid.rows, grid.cols):
+        tile = slide.read(*grid.corner(grid.numbers(row, col)), 0, grid.tile, grid.tile)
+        parts.append(
+            drop_doubled(
+                trace_tile(GrowingEngine().run(tile[None])[0], grid, grid.numbers(row, col))
+            )
+        )
     return parts
 
 
@@ -206,11 +213,12 @@ def test_a_run_divides_when_it_is_told_to() -> None:
     settings = RunSettings(tile_px=96, overlap_px=32)
     covered = []
     for overlaps in ("keep", "divide"):
-        nuclei, summary = segment_slide(
+        nuclei, summary = summarized(
             oracle_slide(labels),
             GrowingEngine(),
             made_bundle(Path("nowhere")),
-            replace(settings, overlaps=overlaps),
+            settings,
+            View(overlaps=overlaps),
         )
         canvas = np.zeros(labels.shape, np.int64)
         for low, high in zip(nuclei.offsets[:-1], nuclei.offsets[1:], strict=True):

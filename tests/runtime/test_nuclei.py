@@ -12,9 +12,10 @@ from reference.made_nuclei import made_candidates, made_nuclei
 from reference.oracle import OracleEngine, paint
 
 from nuhtc.runtime.ground.errors import PipelineError
-from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
+from nuhtc.runtime.nuclei.candidates import Candidates
 from nuhtc.runtime.nuclei.nuclei import MIN_SCALE, Nuclei, model_extent, to_nuclei
 from nuhtc.runtime.nuclei.ragged import check_rings, join_rings, ring_areas, take_rings
+from nuhtc.runtime.pipeline.trace import trace_tile
 from nuhtc.runtime.tiles.grid import Grid
 
 RATIOS = [1.0, 0.25 / 0.499, 0.25 / 0.2527, 0.25 / 1.0, 0.25 / 0.2201, 0.5 / 0.11, 0.013]
@@ -66,7 +67,7 @@ def test_masks_of_noise_stay_valid_and_inside_the_slide(
         np.full((6, 4), 0.5, np.float32),
         rng.uniform(0.2, 0.8, (6, 28, 28)).astype(np.float32),
     )
-    traced = trace_tile(noisy, grid, 0, 0)
+    traced = trace_tile(noisy, grid, 0)
     nuclei = to_nuclei(traced, scale=scale, width=width, height=height)
     assert shapely.is_valid(polygons(nuclei)).all()
     assert (nuclei.area_px > 0).all()
@@ -80,7 +81,7 @@ def test_outlines_that_shared_an_edge_still_do(scale: float) -> None:
     labels[5:30, 3:17] = 1
     labels[5:30, 17:33] = 2
     answer = OracleEngine().run(paint(labels)[None])[0]
-    traced = trace_tile(answer, Grid(40, 40, 40, 0), 0, 0)
+    traced = trace_tile(answer, Grid(40, 40, 40, 0), 0)
     left, right = polygons(to_nuclei(traced, scale=scale, width=999, height=999))
     assert left.intersection(right).area == 0
     assert left.touches(right)
@@ -117,7 +118,7 @@ def test_a_far_corner_of_a_huge_slide_is_exact() -> None:
     labels = random_ellipses(4, 512, 512, 40, (8.0, 28.0))
     answer = OracleEngine().run(paint(labels)[None])[0]
     grid = Grid(far + 512, far + 512, 1, 0)
-    near = trace_tile(answer, Grid(512, 512, 512, 0), 0, 0)
+    near = trace_tile(answer, Grid(512, 512, 512, 0), 0)
     moved = Candidates(**{**vars(near), "coords": near.coords + far, "bbox": near.bbox + far})
     nuclei = to_nuclei(moved, scale=0.37, width=grid.width, height=grid.height)
     assert shapely.is_valid(polygons(nuclei)).all()

@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 from reference.blobs import random_ellipses
 from reference.made_nuclei import made_bundle
 from reference.oracle import OracleEngine, class_probabilities, oracle_slide
+from reference.summarized import summarized
 from scipy import ndimage
 
 from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.ground.errors import EngineError, PipelineError, SlideReadError, UsageError
-from nuhtc.runtime.pipeline import RunSettings, segment_slide
+from nuhtc.runtime.nuclei.view import View
+from nuhtc.runtime.pipeline.segment import segment_slide
+from nuhtc.runtime.pipeline.settings import RunSettings
 from nuhtc.runtime.slides.picture import ArraySlide
 
 LABELS = random_ellipses(11, 420, 530, 150, (8.0, 28.0))
@@ -44,7 +47,7 @@ class DamagedSlide(ArraySlide):
 
 
 def test_all_nuclei_of_a_slide_once_each() -> None:
-    nuclei, summary = segment_slide(oracle_slide(LABELS), OracleEngine(), BUNDLE, SETTINGS)
+    nuclei, summary = summarized(oracle_slide(LABELS), OracleEngine(), BUNDLE, SETTINGS)
     count = int(LABELS.max())
     assert len(nuclei) == summary.nuclei == count > 60
     areas = np.bincount(LABELS.ravel())[1:]
@@ -63,8 +66,8 @@ def test_all_nuclei_of_a_slide_once_each() -> None:
 @pytest.mark.parametrize("batch", [1, 3])
 def test_tiles_and_batches_do_not_change_the_nuclei(tile: int, batch: int) -> None:
     settings = replace(SETTINGS, tile_px=tile, batch=batch)
-    here, _ = segment_slide(oracle_slide(LABELS), OracleEngine(), BUNDLE, settings)
-    there, _ = segment_slide(oracle_slide(LABELS), OracleEngine(), BUNDLE, SETTINGS)
+    here = segment_slide(oracle_slide(LABELS), OracleEngine(), BUNDLE, settings)
+    there = segment_slide(oracle_slide(LABELS), OracleEngine(), BUNDLE, SETTINGS)
 
     def rings(nuclei: object) -> set[bytes]:
         ends = zip(nuclei.offsets[:-1], nuclei.offsets[1:], strict=True)
@@ -75,7 +78,7 @@ def test_tiles_and_batches_do_not_change_the_nuclei(tile: int, batch: int) -> No
 
 
 def test_two_runs_are_equal_to_the_last_bit() -> None:
-    runs = [segment_slide(oracle_slide(LABELS), OracleEngine(), BUNDLE, SETTINGS) for _ in "ab"]
+    runs = [summarized(oracle_slide(LABELS), OracleEngine(), BUNDLE, SETTINGS) for _ in "ab"]
     (first, one), (second, other) = runs
     for name in vars(first):
         assert np.array_equal(getattr(first, name), getattr(second, name)), name
@@ -88,7 +91,7 @@ def test_a_slide_of_another_resolution_is_read_at_the_models(threads: int) -> No
     fine = np.repeat(np.repeat(LABELS, 2, axis=0), 2, axis=1)
     slide = oracle_slide(fine, mpp=0.125)
     settings = replace(SETTINGS, threads=threads)
-    nuclei, summary = segment_slide(slide, OracleEngine(), BUNDLE, settings)
+    nuclei, summary = summarized(slide, OracleEngine(), BUNDLE, settings)
     sizes = np.bincount(fine.ravel())[1:]
     number = np.arange(1, LABELS.max() + 1)
     truth = np.array(ndimage.center_of_mass(fine > 0, fine, number))[:, ::-1] + 0.5
@@ -102,19 +105,19 @@ def test_a_slide_of_another_resolution_is_read_at_the_models(threads: int) -> No
 def test_small_and_unsure_nuclei_are_left_out() -> None:
     areas = np.bincount(LABELS.ravel())[1:] * 0.25**2
     limit = float(np.median(areas))
-    small = replace(SETTINGS, min_area_um2=limit)
-    nuclei, summary = segment_slide(oracle_slide(LABELS), OracleEngine(), BUNDLE, small)
+    small = View(min_area_um2=limit)
+    nuclei, summary = summarized(oracle_slide(LABELS), OracleEngine(), BUNDLE, SETTINGS, small)
     assert len(nuclei) == (areas >= limit).sum() == summary.nuclei
     scores = class_probabilities(np.arange(1, LABELS.max() + 1)).max(axis=1)
     unsure = replace(SETTINGS, min_score=0.8)
-    nuclei, _ = segment_slide(oracle_slide(LABELS), OracleEngine(), BUNDLE, unsure)
+    nuclei, _ = summarized(oracle_slide(LABELS), OracleEngine(), BUNDLE, unsure)
     assert len(nuclei) == (scores >= np.float32(0.8)).sum()
 
 
 def test_empty_glass_is_never_given_to_the_network(caplog: pytest.LogCaptureFixture) -> None:
     engine = OracleEngine()
     slide = ArraySlide(np.full((700, 600, 3), 244, np.uint8), 0.25, name="glass")
-    nuclei, summary = segment_slide(slide, engine, BUNDLE, SETTINGS)
+    nuclei, summary = summarized(slide, engine, BUNDLE, SETTINGS)
     assert engine.tiles == 0
     assert len(nuclei) == summary.tiles_run == 0
     assert summary.nuclei_per_mm2 is None
@@ -124,20 +127,23 @@ def test_empty_glass_is_never_given_to_the_network(caplog: pytest.LogCaptureFixt
 def test_progress_counts_every_tile() -> None:
     seen: list[tuple[int, int]] = []
     engine = OracleEngine()
-    _, summary = segment_slide(
-        oracle_slide(LABELS), engine, BUNDLE, SETTINGS, lambda *step: seen.append(step)
+    segment_slide(
+        oracle_slide(LABELS),
+        engine,
+        BUNDLE,
+        SETTINGS,
+        progress=lambda *step: seen.append(step),
     )
     assert seen[0] == (0, engine.tiles)
     assert seen[-1] == (engine.tiles, engine.tiles)
     assert seen == sorted(seen)
-    assert summary.tiles_run == engine.tiles
 
 
 def test_a_damaged_area_is_white_and_listed(caplog: pytest.LogCaptureFixture) -> None:
     whole = oracle_slide(LABELS)
     picture = whole.read(0, 0, 0, whole.width, whole.height)
     slide = DamagedSlide(picture, (190, 130, 191, 131))
-    nuclei, summary = segment_slide(slide, OracleEngine(), BUNDLE, SETTINGS)
+    nuclei, summary = summarized(slide, OracleEngine(), BUNDLE, SETTINGS)
     assert summary.damaged_px == ((128, 128, 64, 64),)
     assert summary.tiles_skipped_px == ()
     assert "x 128, y 128, 64 x 64 is damaged" in caplog.text
@@ -153,7 +159,7 @@ def test_a_tile_of_which_nothing_can_be_read_is_skipped(caplog: pytest.LogCaptur
     whole = oracle_slide(LABELS)
     picture = whole.read(0, 0, 0, whole.width, whole.height)
     slide = DamagedSlide(picture, (70, 70, 300, 300))
-    nuclei, summary = segment_slide(slide, OracleEngine(), BUNDLE, SETTINGS)
+    nuclei, summary = summarized(slide, OracleEngine(), BUNDLE, SETTINGS)
     # Cells of 64 from 64 to 320; tiles of 128 every 80.
     assert len(summary.damaged_px) == 16
     assert summary.tiles_skipped_px == tuple((x, y, 128, 128) for y in (80, 160) for x in (80, 160))

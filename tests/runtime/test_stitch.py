@@ -12,7 +12,8 @@ from reference.oracle import OracleEngine, oracle_slide
 from reference.seen import as_set, everywhere, found_about, found_labels, grid_over, see, stitched
 
 from nuhtc.runtime.ground.errors import EngineError, PipelineError
-from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
+from nuhtc.runtime.nuclei.candidates import Candidates
+from nuhtc.runtime.pipeline.trace import trace_tile
 from nuhtc.runtime.stitching.stitch import stitch
 
 SCENES = settings.default.max_examples // 4
@@ -157,7 +158,7 @@ def test_neighbours_speak_for_a_tile_that_was_not_run() -> None:
     del parts[missing[0] * grid.cols + missing[1]]
     found = stitch(Candidates.concatenate(parts), grid, ran)
 
-    x, y = grid.origin(*missing)
+    x, y = grid.corner(grid.numbers(*missing))
     alone = np.zeros(labels.shape, np.bool_)
     alone[y + 48 : y + 128 - 48, x + 48 : x + 128 - 48] = True
     outside = set(range(1, labels.max() + 1)) - set(np.unique(labels[alone]).tolist())
@@ -202,7 +203,7 @@ def test_an_answer_that_is_not_finite_is_the_engines_fault(field: str, number: f
     answer = OracleEngine().run(oracle_slide(labels).read(0, 0, 0, 64, 64)[None])[0]
     getattr(answer, field).flat[0] = number
     with pytest.raises(EngineError, match="not finite"):
-        trace_tile(answer, grid, 0, 0)
+        trace_tile(answer, grid, 0)
 
 
 def test_less_sure_nuclei_are_left_out() -> None:
@@ -211,7 +212,7 @@ def test_less_sure_nuclei_are_left_out() -> None:
     answer = OracleEngine().run(oracle_slide(labels).read(0, 0, 0, 64, 64)[None])[0]
     best = answer.probabilities.max(axis=1)
     limit = float(np.median(best))
-    traced = trace_tile(answer, grid, 0, 0, min_score=limit)
+    traced = trace_tile(answer, grid, 0, min_score=limit)
     assert 0 < len(traced) < len(answer)
     assert len(traced) == (best >= np.float32(limit)).sum()
 

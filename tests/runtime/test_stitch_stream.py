@@ -87,7 +87,7 @@ def stays_at_once(every: Candidates, grid: Grid, ran: NDArray[np.bool_]) -> set[
     may_speak = (outside <= 2 * min(8, grid.overlap // 4)) | ~ran[row, col]
     near = every.take(np.flatnonzero(may_speak))
     owned = (outside == 0)[may_speak]
-    corner = np.array([grid.origin(*divmod(int(tile), grid.cols)) for tile in near.tile], np.int32)
+    corner = grid.corners(near.tile).astype(np.int32)
     corner = corner.reshape(-1, 2)
     pairs = find_rivals(
         near.coords,
@@ -128,7 +128,7 @@ def union_of(pieces: Candidates, grid: Grid) -> Candidates:
     inside = np.zeros((height, width), np.bool_)
     for low, high in zip(pieces.offsets[:-1], pieces.offsets[1:], strict=True):
         inside |= fill_ring(pieces.coords[low:high] - corner, height, width)
-    tiles = np.array([grid.origin(*divmod(int(tile), grid.cols)) for tile in pieces.tile])
+    tiles = grid.corners(pieces.tile)
     low, high = tiles.min(axis=0), tiles.max(axis=0) + grid.tile
     cut = (low > 0) & (corner <= low)
     far = pieces.bbox[:, 2:].max(axis=0)

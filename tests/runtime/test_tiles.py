@@ -14,7 +14,7 @@ from nuhtc.runtime.slides.damage import read_around_damage
 from nuhtc.runtime.slides.picture import ArraySlide
 from nuhtc.runtime.slides.resample import best_level
 from nuhtc.runtime.tiles.grid import Grid
-from nuhtc.runtime.tiles.read_ahead import AHEAD, BLOCK_PX, iter_tiles, read_block
+from nuhtc.runtime.tiles.read_ahead import AHEAD, BLOCK_PX, TileIterator, read_block
 
 MODEL_MPP = 0.25
 
@@ -28,7 +28,7 @@ def pyramid(width: int, height: int, mpp: float, levels: int, seed: int = 0) -> 
 
 
 def read_tile(slide: ArraySlide, grid: Grid, row: int, col: int, mpp: float) -> NDArray[np.uint8]:
-    return read_block(slide, grid, row, range(col, col + 1), mpp).tiles[0]
+    return read_block(slide, grid, row, range(col, col + 1), mpp / slide.mpp).tiles[0]
 
 
 def on_slide(slide: ArraySlide, tile: int, overlap: int) -> Grid:
@@ -38,11 +38,13 @@ def on_slide(slide: ArraySlide, tile: int, overlap: int) -> Grid:
 
 def assemble(slide: ArraySlide, grid: Grid) -> NDArray[np.uint8]:
     """Put all tiles together, and check that each agrees with what lies there already."""
-    width, height = (side + grid.tile for side in grid.origin(grid.rows - 1, grid.cols - 1))
+    width, height = (
+        side + grid.tile for side in grid.corner(grid.numbers(grid.rows - 1, grid.cols - 1))
+    )
     whole = np.zeros((width, height, 3), np.uint8)
     known = np.zeros((width, height), bool)
-    for row, col in list(grid.keys()):
-        x, y = grid.origin(row, col)
+    for row, col in np.ndindex(grid.rows, grid.cols):
+        x, y = grid.corner(grid.numbers(row, col))
         tile = read_tile(slide, grid, row, col, MODEL_MPP)
         assert tile.shape == (grid.tile, grid.tile, 3)
         assert tile.dtype == np.uint8
@@ -94,8 +96,8 @@ def test_the_models_own_resolution_is_a_plain_crop() -> None:
     slide = pyramid(300, 200, MODEL_MPP, 2)
     grid = Grid(300, 200, 128, 32)
     whole = slide.read(0, 0, 0, 400, 400)
-    for row, col in list(grid.keys()):
-        x, y = grid.origin(row, col)
+    for row, col in np.ndindex(grid.rows, grid.cols):
+        x, y = grid.corner(grid.numbers(row, col))
         tile = read_tile(slide, grid, row, col, MODEL_MPP)
         np.testing.assert_array_equal(tile, whole[y : y + 128, x : x + 128])
 
@@ -126,11 +128,12 @@ def test_beyond_the_slide_is_white() -> None:
 def test_tiles_come_in_the_order_asked_for_whatever_the_threads() -> None:
     slide = pyramid(400, 300, 0.4, 1)
     grid = on_slide(slide, 64, 16)
-    keys = list(grid.keys())[::-1]
-    with iter_tiles(slide, grid, keys, MODEL_MPP, 4) as tiles:
+    wanted = range(grid.count)[::-1]
+    with TileIterator(slide, grid, wanted, MODEL_MPP / slide.mpp, 4) as tiles:
         found = list(tiles)
-    assert [(row, col) for row, col, _ in found] == keys
-    for row, col, tile in found[::7]:
+    assert [number for number, _ in found] == list(wanted)
+    for number, tile in found[::7]:
+        row, col = grid.rows_cols(number)
         np.testing.assert_array_equal(tile, read_tile(slide, grid, row, col, MODEL_MPP))
 
 
@@ -147,7 +150,7 @@ def test_a_tile_does_not_depend_on_the_block_it_is_read_in(
 ) -> None:
     slide = pyramid(230, 150, mpp, 2)
     grid = Grid(1000, 300, tile, data.draw(st.integers(0, tile // 2)))
-    block = read_block(slide, grid, 1, range(first, first + count), MODEL_MPP)
+    block = read_block(slide, grid, 1, range(first, first + count), MODEL_MPP / mpp)
     assert (block.damaged, any(block.lost), block.reason) == (((),) * count, False, "")
     for col, found in enumerate(block.tiles, start=first):
         np.testing.assert_array_equal(found, read_tile(slide, grid, 1, col, MODEL_MPP))
@@ -188,12 +191,12 @@ class Watched(ArraySlide):
 def test_an_error_comes_at_its_tile_and_the_rest_after_it() -> None:
     slide = Watched(damaged=(0, 3, 4, 9))
     grid = Grid(640, 64, 64, 0)
-    tiles = iter_tiles(slide, grid, list(grid.keys()), MODEL_MPP, 3)
+    tiles = TileIterator(slide, grid, range(grid.count), 1.0, 3)
     good, bad = [], []
-    for row, col in list(grid.keys()):
+    for row, col in np.ndindex(grid.rows, grid.cols):
         try:
             found = next(tiles)
-            assert found[:2] == (row, col)
+            assert found[0] == grid.numbers(row, col)
             good.append(col)
         except SlideReadError as error:
             assert "column" in str(error)
@@ -210,8 +213,7 @@ def test_no_more_is_read_ahead_than_promised() -> None:
     grid = Grid(6400, 64, 64, 0)
     before = threading.active_count()
     # Every second tile, so that each is a block of its own.
-    keys = [(0, col) for col in range(0, 100, 2)]
-    with iter_tiles(slide, grid, keys, MODEL_MPP, 2) as tiles:
+    with TileIterator(slide, grid, range(0, 100, 2), 1.0, 2) as tiles:
         for _ in range(5):
             next(tiles)
         time.sleep(0.05)
@@ -223,12 +225,12 @@ def test_no_more_is_read_ahead_than_promised() -> None:
 def test_neighbours_are_read_at_once_but_not_without_bound() -> None:
     slide = Watched()
     grid = Grid(6400, 64, 64, 0)
-    with iter_tiles(slide, grid, grid.keys(), MODEL_MPP, 1) as tiles:
+    with TileIterator(slide, grid, range(grid.count), 1.0, 1) as tiles:
         assert len(list(tiles)) == 100
     assert slide.reads == 1
     slide = Watched()
     wide = Grid(6400, 64, 1024, 0)
-    with iter_tiles(slide, wide, wide.keys(), MODEL_MPP, 1) as tiles:
+    with TileIterator(slide, wide, range(wide.count), 1.0, 1) as tiles:
         assert len(list(tiles)) == 7
     assert slide.reads == math.ceil(7 / (BLOCK_PX // 1024**2)) == 4
 
@@ -278,14 +280,14 @@ def test_a_tile_is_lost_only_where_all_of_it_is_damaged(
     mask = np.zeros((200, 300), bool)
     for column, row in damaged:
         mask[40 * row : 40 * row + 40, 24 * column : 24 * column + 24] = True
-    tiles = iter_tiles(slide, grid, grid.keys(), MODEL_MPP, 2)
-    for row, col in grid.keys():  # noqa: SIM118
-        x, y = grid.origin(row, col)
+    tiles = TileIterator(slide, grid, range(grid.count), 1.0, 2)
+    for row, col in np.ndindex(grid.rows, grid.cols):
+        x, y = grid.corner(grid.numbers(row, col))
         if mask[y : y + side, x : x + side].all():
             with pytest.raises(SlideReadError, match="a spot"):
                 next(tiles)
         else:
-            assert next(tiles)[:2] == (row, col)
+            assert next(tiles)[0] == grid.numbers(row, col)
     tiles.close()
     met = tiles.take_damaged()
     assert len(met) == len(set(met)) == len(damaged)
@@ -298,13 +300,13 @@ def test_an_error_that_is_no_damage_is_raised_for_every_tile() -> None:
 
     grid = Grid(640, 64, 64, 0)
     slide = Closed(np.zeros((64, 640, 3), np.uint8), MODEL_MPP)
-    with iter_tiles(slide, grid, grid.keys(), MODEL_MPP, 2) as tiles:
+    with TileIterator(slide, grid, range(grid.count), 1.0, 2) as tiles:
         for _ in range(grid.cols):
             with pytest.raises(SlideError, match="closed"):
                 next(tiles)
 
 
 def test_no_tiles_at_all() -> None:
-    assert list(iter_tiles(Watched(), Grid(64, 64, 64, 0), [], MODEL_MPP, 1)) == []
+    assert list(TileIterator(Watched(), Grid(64, 64, 64, 0), [], 1.0, 1)) == []
     with pytest.raises(ValueError, match="threads"):
-        iter_tiles(Watched(), Grid(64, 64, 64, 0), [], MODEL_MPP, 0)
+        TileIterator(Watched(), Grid(64, 64, 64, 0), [], 1.0, 0)

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
+from nuhtc.runtime.console.options import available_cores
 from nuhtc.runtime.engines.engine import Engine
-from nuhtc.runtime.engines.flips import flipped
-from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX, Nuclei
-from nuhtc.runtime.pipeline import RunSettings, segment_slide
+from nuhtc.runtime.pipeline.segment import engine_for, segment_slide
+from nuhtc.runtime.pipeline.settings import RunSettings
 from nuhtc.runtime.slides.picture import ArraySlide
 from nuhtc.training.data.numbering import renumber
 from nuhtc.training.evaluation.prediction import Prediction
@@ -29,23 +29,18 @@ class BundleModel:
         Says resolution, classes and thresholds.
     engine
         What finds the nuclei of a tile.
-    tile
-        Side of a tile in pixels; None takes the model's.
+    settings
+        Of the runs; None takes the model's.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, tile: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, engine: Engine, settings: RunSettings | None = None) -> None:
         self._bundle = bundle
         self._engine = engine
         card = bundle.card
         self.mpp = card.mpp
         self.classes = tuple(one.name for one in card.classes)
-        self.tile = card.tile if tile is None else tile
-        self._settings = RunSettings(
-            tile_px=self.tile,
-            overlap_px=OVERLAP_PX,
-            min_score=card.detection.score,
-            min_area_um2=MIN_AREA_UM2,
-        )
+        self._settings = settings or RunSettings.for_card(card)
+        self.tile = self._settings.tile_px
 
     def find(self, rgb: NDArray[np.uint8]) -> Prediction:
         """Find the nuclei of a picture, uint8 (H, W, 3).
@@ -55,9 +50,8 @@ class BundleModel:
         EngineError
             The engine fails.
         """
-        nuclei, _ = segment_slide(
-            ArraySlide(rgb, self.mpp), self._engine, self._bundle, self._settings
-        )
+        slide = ArraySlide(rgb, self.mpp)
+        nuclei = segment_slide(slide, self._engine, self._bundle, self._settings)
         return paint(nuclei, *rgb.shape[:2])
 
 
@@ -90,8 +84,10 @@ def open_bundle_model(
         The bundle cannot be used, or not so.
     """
     bundle = load_bundle(path)
-    opened = open_engine(bundle, engine, precision, threads)
-    return BundleModel(bundle, flipped(opened, flips), tile)
+    settings = RunSettings.for_card(
+        bundle.card, tile=tile, threads=threads or available_cores(), flips=flips
+    )
+    return BundleModel(bundle, engine_for(bundle, settings, engine, precision), settings)
 
 
 def paint(nuclei: Nuclei, height: int, width: int) -> Prediction:

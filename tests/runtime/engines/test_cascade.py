@@ -15,7 +15,7 @@ from nuhtc.runtime.engines.cascade import card_for_tile, propose, select_detecti
 from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.ground.errors import BundleError, EngineError
-from nuhtc.runtime.nuclei.candidates import trace_tile
+from nuhtc.runtime.pipeline.trace import trace_tile
 from nuhtc.runtime.stitching.stitch import drop_doubled
 from nuhtc.runtime.tiles.grid import Grid
 
@@ -212,7 +212,7 @@ def test_a_nucleus_of_two_classes_becomes_one_outline_of_the_better(tmp_path: Pa
     assert found.labels.tolist() == [1, 0, 0, 1]
     assert np.allclose(found.scores, [0.96, 0.9, 0.9, 0.4])
     grid = Grid(width=128, height=128, tile=128, overlap=0)
-    traced = trace_tile(found, grid, 0, 0, mask_threshold=0.1)
+    traced = trace_tile(found, grid, 0, mask_threshold=0.1)
     assert traced.label.tolist() == [1, 0, 0, 1]
     assert np.allclose(traced.score, [0.96, 0.9, 0.9, 0.4])
     once = drop_doubled(traced)

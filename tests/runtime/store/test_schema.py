@@ -11,7 +11,8 @@ from reference.made_nuclei import made_candidates
 from reference.oracle import OracleEngine, paint
 
 from nuhtc.runtime.ground.errors import StoreError
-from nuhtc.runtime.nuclei.candidates import Candidates, trace_tile
+from nuhtc.runtime.nuclei.candidates import Candidates
+from nuhtc.runtime.pipeline.trace import trace_tile
 from nuhtc.runtime.store.schema import decode, encode
 from nuhtc.runtime.tiles.grid import Grid
 
@@ -32,7 +33,7 @@ def assert_equal(one: Candidates, other: Candidates) -> None:
 def test_every_column_comes_back(seed: int, overlap: int, row: int) -> None:
     grid = Grid(1000, 900, 128, overlap)
     answer = OracleEngine().run(paint(random_ellipses(seed, 128, 128, 20, (4.0, 60.0)))[None])[0]
-    found = [trace_tile(answer, grid, row, col) for col in range(3)]
+    found = [trace_tile(answer, grid, grid.numbers(row, col)) for col in range(3)]
     candidates = Candidates.concatenate(found)
     data = encode(candidates, grid)
     assert_equal(candidates, decode(data, grid, 4))

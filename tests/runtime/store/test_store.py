@@ -11,11 +11,10 @@ import pytest
 from reference.made_nuclei import made_bundle
 from reference.made_store import SETTINGS, bytes_of, empty_slide, made_slide, made_store
 from reference.oracle import OracleEngine
+from reference.summarized import summarized
 
 from nuhtc.runtime.ground.errors import OutputError, StoreError
 from nuhtc.runtime.nuclei.view import View
-from nuhtc.runtime.pipeline import segment_slide
-from nuhtc.runtime.stitching.stream import iter_nuclei
 from nuhtc.runtime.store.ledger import LEDGER, read_ledger
 from nuhtc.runtime.store.manifest import MANIFEST
 from nuhtc.runtime.store.reader import open_store
@@ -28,8 +27,8 @@ def test_a_store_gives_the_nuclei_of_a_run_in_memory(tmp_path: Path) -> None:
     store = open_store(made_store(tmp_path / "a.nuclei").folder)
     assert store.manifest.parts > 2
     assert store.candidates > 150
-    chunks = list(iter_nuclei(store.parts(), store.manifest, store.ran, View()))
-    nuclei, summary = segment_slide(made_slide(), OracleEngine(), BUNDLE, SETTINGS)
+    chunks = list(store.iter_nuclei(View()))
+    nuclei, summary = summarized(made_slide(), OracleEngine(), BUNDLE, SETTINGS)
     assert sum(map(len, chunks)) == len(nuclei) == summary.nuclei
     assert np.array_equal(np.concatenate([one.coords for one in chunks]), nuclei.coords)
     assert np.array_equal(np.concatenate([one.score for one in chunks]), nuclei.score)
