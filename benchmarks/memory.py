@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.convert_cli import main as convert
 from nuhtc.runtime.nuclei.view import View
-from nuhtc.runtime.overlay import Survey, write_overlay
 from nuhtc.runtime.store.reader import open_store
 from nuhtc.runtime.writers import FORMATS
+from nuhtc.runtime.writers.overlay import Survey, write_overlay
 
 IMPORTS = {
     "import .geojson.gz": "made.geojson.gz",

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nuhtc.runtime import overlay
 from nuhtc.runtime.ground.lock import sole_writer
 from nuhtc.runtime.ground.versions import printable
 from nuhtc.runtime.nuclei.nuclei import Nuclei
@@ -16,6 +15,7 @@ from nuhtc.runtime.slides.slide import Slide
 from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.summary import Summary, Tally, summarize, write_summary
 from nuhtc.runtime.tiles.grid import tile_boxes
+from nuhtc.runtime.writers import overlay
 from nuhtc.runtime.writers.coco_images import write_tile_images
 from nuhtc.runtime.writers.open import open_output
 from nuhtc.runtime.writers.target import Target

@@ -16,7 +16,7 @@ from reference.made_nuclei import made_bundle
 from reference.oracle import OracleEngine
 
 import nuhtc.runtime.bundle.load
-import nuhtc.runtime.engines.open
+import nuhtc.runtime.pipeline.segment
 from nuhtc.runtime.cli import main
 from nuhtc.runtime.engines.engine import Detections
 
@@ -33,5 +33,5 @@ class SlowOracle(OracleEngine):
 
 if __name__ == "__main__":
     nuhtc.runtime.bundle.load.load_bundle = made_bundle
-    nuhtc.runtime.engines.open.open_engine = lambda *args: SlowOracle()
+    nuhtc.runtime.pipeline.segment.open_engine = lambda *args: SlowOracle()
     sys.exit(main())

@@ -15,6 +15,17 @@ def grid_over(labels: NDArray[np.int32], tile: int, overlap: int) -> Grid:
     return Grid(labels.shape[1], labels.shape[0], tile, overlap)
 
 
+def core(grid: Grid, row: int, col: int) -> tuple[float, float, float, float]:
+    """Return the half-open area a tile owns as (x0, y0, x1, y1): to the middle of the overlaps."""
+
+    def span(index: int, count: int) -> tuple[float, float]:
+        start, stop = (i * grid.stride + grid.overlap // 2 for i in (index, index + 1))
+        return start if index else -np.inf, stop if index < count - 1 else np.inf
+
+    (x0, x1), (y0, y1) = span(col, grid.cols), span(row, grid.rows)
+    return x0, y0, x1, y1
+
+
 def see(labels: NDArray[np.int32], grid: Grid, engine: OracleEngine) -> list[Candidates]:
     """Return what each tile of the grid answers."""
     slide = oracle_slide(labels)

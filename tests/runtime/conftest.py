@@ -12,7 +12,7 @@ from reference.oracle import OracleEngine, paint
 from reference.typed_run import LABELS
 
 import nuhtc.runtime.bundle.load
-import nuhtc.runtime.engines.open
+import nuhtc.runtime.pipeline.segment
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def oracle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> OracleEngine:
     monkeypatch.setattr(
         nuhtc.runtime.bundle.load, "load_bundle", lambda folder: made_bundle(folder)
     )
-    monkeypatch.setattr(nuhtc.runtime.engines.open, "open_engine", lambda *args: engine)
+    monkeypatch.setattr(nuhtc.runtime.pipeline.segment, "open_engine", lambda *args: engine)
     return engine
 
 

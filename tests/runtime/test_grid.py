@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference.seen import core
 
 from nuhtc.runtime.ground.errors import UsageError
 from nuhtc.runtime.tiles.grid import Grid
@@ -16,17 +17,6 @@ def grids(draw: st.DrawFn) -> Grid:
         tile,
         draw(st.integers(0, tile // 2)),
     )
-
-
-def core(grid: Grid, row: int, col: int) -> tuple[float, float, float, float]:
-    """Return the half-open area a tile owns as (x0, y0, x1, y1): to the middle of the overlaps."""
-
-    def span(index: int, count: int) -> tuple[float, float]:
-        start, stop = (i * grid.stride + grid.overlap // 2 for i in (index, index + 1))
-        return start if index else -np.inf, stop if index < count - 1 else np.inf
-
-    (x0, x1), (y0, y1) = span(col, grid.cols), span(row, grid.rows)
-    return x0, y0, x1, y1
 
 
 @settings(deadline=None)

@@ -10,8 +10,8 @@ from reference.made_nuclei import CLASSES, made_nuclei
 
 from nuhtc.runtime.ground.errors import OutputError, SlideReadError
 from nuhtc.runtime.nuclei.nuclei import Nuclei
-from nuhtc.runtime.overlay import Survey, write_overlay
 from nuhtc.runtime.slides.picture import ArraySlide
+from nuhtc.runtime.writers.overlay import Survey, write_overlay
 
 GREY = 230
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from reference.blobs import fill_ring, random_ellipses
 from reference.oracle import OracleEngine
 from reference.outlines import ring_of, solid
-from reference.seen import as_set, everywhere, grid_over, see
+from reference.seen import as_set, core, everywhere, grid_over, see
 
 from nuhtc.native.stitch import find_rivals
 from nuhtc.runtime.ground.errors import PipelineError
@@ -78,7 +78,7 @@ def test_a_stream_gives_what_all_at_once_gives(
 def stays_at_once(every: Candidates, grid: Grid, ran: NDArray[np.bool_]) -> set[tuple[object, ...]]:
     """Choose among all candidates in one call of the kernel, by the rules alone."""
     x, y = (every.bbox[:, k] + every.bbox[:, k + 2] for k in (0, 1))
-    cores = np.array([grid.core(*divmod(int(tile), grid.cols)) for tile in every.tile])
+    cores = np.array([core(grid, *grid.rows_cols(int(tile))) for tile in every.tile])
     cores = cores.reshape(-1, 4)
     outside = np.stack(
         [2 * cores[:, 0] - x, x - 2 * cores[:, 2] + 1, 2 * cores[:, 1] - y, y - 2 * cores[:, 3] + 1]
