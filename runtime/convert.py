@@ -10,12 +10,12 @@ import numpy as np
 
 from nuhtc.runtime.ground.errors import UsageError
 from nuhtc.runtime.ground.whole_files import prepare_folder
-from nuhtc.runtime.imports.read import SUFFIXES, Imported
 from nuhtc.runtime.nuclei.class_map import read_class_map
 from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.outputs import Wanted, sole_writer_of, target_of, write_formats
 from nuhtc.runtime.pipeline.settings import MIN_AREA_UM2
+from nuhtc.runtime.readers.open import SUFFIXES, Imported
 from nuhtc.runtime.slides.open import open_slide
 from nuhtc.runtime.slides.slide import SlideFacts
 from nuhtc.runtime.store.reader import Store

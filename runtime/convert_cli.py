@@ -64,8 +64,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _convert(arguments: argparse.Namespace, store: "Store | None") -> None:
     from nuhtc.runtime.convert import Chosen, convert_file, convert_store
-    from nuhtc.runtime.imports.read import Imported
     from nuhtc.runtime.outputs import Wanted
+    from nuhtc.runtime.readers.open import Imported
 
     chosen = Chosen(
         arguments.min_score,

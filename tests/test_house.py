@@ -151,7 +151,7 @@ def loaded(code: str) -> set[str]:
         "import nuhtc.runtime, nuhtc.runtime.cli, nuhtc.runtime.bench",
         "import nuhtc.runtime.pipeline.segment, nuhtc.runtime.outputs",
         "import nuhtc.runtime.engines.open, nuhtc.runtime.engines.onnxruntime",
-        "import nuhtc.runtime.convert_cli, nuhtc.runtime.imports.read",
+        "import nuhtc.runtime.convert_cli, nuhtc.runtime.readers.open",
         "import nuhtc.native.outlines, nuhtc.native.proposals, nuhtc.native.stitch",
     ],
 )

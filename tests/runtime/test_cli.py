@@ -18,7 +18,7 @@ from reference.typed_run import LABELS, names, outputs, run
 
 import nuhtc.runtime.arguments
 import nuhtc.runtime.bundle.load
-import nuhtc.runtime.engines.open
+import nuhtc.runtime.pipeline.segment
 from nuhtc.runtime.pipeline.settings import RunSettings
 
 
@@ -85,7 +85,7 @@ def test_the_least_score_reaches_the_engine_too(picture, tmp_path, monkeypatch) 
     monkeypatch.setattr(
         nuhtc.runtime.bundle.load, "load_bundle", lambda folder: made_bundle(folder)
     )
-    monkeypatch.setattr(nuhtc.runtime.engines.open, "open_engine", open_engine)
+    monkeypatch.setattr(nuhtc.runtime.pipeline.segment, "open_engine", open_engine)
     options = ("--score", 0.1, "--engine", "cpu", "--precision", "fp16", "--threads", 3)
     assert run(picture(), "--out", tmp_path / "out", *options) == 0
     assert opened == [(0.1, "cpu", "fp16", 3)]

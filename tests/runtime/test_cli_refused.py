@@ -11,7 +11,7 @@ from reference.oracle import OracleEngine
 from reference.typed_run import names, outputs, run
 
 import nuhtc.runtime.bundle.load
-import nuhtc.runtime.engines.open
+import nuhtc.runtime.pipeline.segment
 from nuhtc.runtime.cli import main
 from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.ground.errors import SlideReadError
@@ -144,7 +144,7 @@ def test_ctrl_c_leaves_one_line_and_no_half_file(
                 raise KeyboardInterrupt
             return super().run(tiles)
 
-    monkeypatch.setattr(nuhtc.runtime.engines.open, "open_engine", lambda *args: Interrupted())
+    monkeypatch.setattr(nuhtc.runtime.pipeline.segment, "open_engine", lambda *args: Interrupted())
     assert run(picture(), "--out", tmp_path / "out") == 130
     assert names(tmp_path / "out") == ["a.nuclei"], "what the same command continues from"
     said = [line for line in capsys.readouterr().err.splitlines() if "um/px" not in line]
@@ -157,7 +157,7 @@ def test_running_out_of_memory_is_said(oracle, picture, tmp_path, monkeypatch, c
         def run(self, tiles: NDArray[np.uint8]) -> list[Detections]:
             raise MemoryError
 
-    monkeypatch.setattr(nuhtc.runtime.engines.open, "open_engine", lambda *args: Greedy())
+    monkeypatch.setattr(nuhtc.runtime.pipeline.segment, "open_engine", lambda *args: Greedy())
     assert run(picture(), "--out", tmp_path / "out") == 1
     assert "not enough memory" in capsys.readouterr().err
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import nuhtc.runtime.imports.json_stream as stream
-from nuhtc.runtime.imports.json_outlines import _shapes
+import nuhtc.runtime.readers.json_stream as stream
+from nuhtc.runtime.readers.json_outlines import _shapes
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**31), 2**31) | st.text('ab\\"[]{},:é \n'),

@@ -14,8 +14,8 @@ import shapely
 from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle.card import NucleusClass
-from nuhtc.runtime.imports.json_stream import array_chunks
-from nuhtc.runtime.imports.outlines import FARTHEST_PX, UNKNOWN_COLOR, Outlines, Source
+from nuhtc.runtime.readers.json_stream import array_chunks
+from nuhtc.runtime.readers.outlines import FARTHEST_PX, UNKNOWN_COLOR, Outlines, Source
 
 UNKNOWN_SCORE: Final = 1.0
 """Of a nucleus whose score the file does not say."""

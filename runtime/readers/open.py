@@ -14,10 +14,10 @@ import shapely
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import ImportedError
 from nuhtc.runtime.ground.versions import printable
-from nuhtc.runtime.imports.json_outlines import read_json
-from nuhtc.runtime.imports.outlines import Source, to_nuclei
-from nuhtc.runtime.imports.tables import read_geopackage, read_geoparquet
 from nuhtc.runtime.nuclei.nuclei import Nuclei
+from nuhtc.runtime.readers.json_outlines import read_json
+from nuhtc.runtime.readers.outlines import Source, to_nuclei
+from nuhtc.runtime.readers.tables import read_geopackage, read_geoparquet
 from nuhtc.runtime.slides.resolution import check_mpp
 from nuhtc.runtime.slides.slide import SlideFacts
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import shapely
 
 from nuhtc.runtime.bundle.card import NucleusClass
-from nuhtc.runtime.imports.outlines import UNKNOWN_COLOR, Outlines, Source
+from nuhtc.runtime.readers.outlines import UNKNOWN_COLOR, Outlines, Source
 from nuhtc.runtime.slides.slide import SlideFacts
 
 _ROWS: Final = 8192
