@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nuhtc.runtime.bundle.load import Bundle
     from nuhtc.runtime.engines.engine import Engine
     from nuhtc.runtime.pipeline.settings import RunSettings
-    from nuhtc.runtime.summary import Summary
+    from nuhtc.runtime.results.summary import Summary
 
 # Whatever needs NumPy, OpenSlide or ONNX Runtime is imported where it is used, so that --help
 # and a wrong option are answered at once.
@@ -126,9 +126,9 @@ def _segment_and_write(
     settings: "RunSettings",
 ) -> "Summary":
     from nuhtc.runtime.nuclei.view import View
-    from nuhtc.runtime.outputs import Wanted, sole_writer_of, write_outputs
     from nuhtc.runtime.pipeline.clock import Clock
     from nuhtc.runtime.pipeline.segment import segment_to_store
+    from nuhtc.runtime.results.outputs import Wanted, sole_writer_of, write_outputs
     from nuhtc.runtime.slides.open import open_slide
     from nuhtc.runtime.store.writer import SUFFIX, remove_store
 
@@ -151,7 +151,7 @@ def _segment_and_write(
 
 def _make_demo(folder: Path) -> Path:
     from nuhtc.runtime.demo_slide import write_demo_slide
-    from nuhtc.runtime.outputs import sole_writer_of
+    from nuhtc.runtime.results.outputs import sole_writer_of
 
     path = folder / f"{DEMO}.tiff"
     with sole_writer_of(folder, DEMO):

@@ -15,7 +15,7 @@ from nuhtc.runtime.convert_arguments import PROG, parse
 from nuhtc.runtime.ground.errors import EXIT_DONE, EXIT_FAILED, NuhtcError
 
 if TYPE_CHECKING:
-    from nuhtc.runtime.convert import Converted
+    from nuhtc.runtime.results.convert import Converted
     from nuhtc.runtime.store.reader import Store
 
 
@@ -63,9 +63,9 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _convert(arguments: argparse.Namespace, store: "Store | None") -> None:
-    from nuhtc.runtime.convert import Chosen, convert_file, convert_store
-    from nuhtc.runtime.outputs import Wanted
     from nuhtc.runtime.readers.open import Imported
+    from nuhtc.runtime.results.convert import Chosen, convert_file, convert_store
+    from nuhtc.runtime.results.outputs import Wanted
 
     chosen = Chosen(
         arguments.min_score,

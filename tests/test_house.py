@@ -149,7 +149,7 @@ def loaded(code: str) -> set[str]:
     "code",
     [
         "import nuhtc.runtime, nuhtc.runtime.cli, nuhtc.runtime.bench",
-        "import nuhtc.runtime.pipeline.segment, nuhtc.runtime.outputs",
+        "import nuhtc.runtime.pipeline.segment, nuhtc.runtime.results.outputs",
         "import nuhtc.runtime.engines.open, nuhtc.runtime.engines.onnxruntime",
         "import nuhtc.runtime.convert_cli, nuhtc.runtime.readers.open",
         "import nuhtc.native.outlines, nuhtc.native.proposals, nuhtc.native.stitch",

@@ -8,9 +8,9 @@ from nuhtc.runtime.pipeline.clock import Clock
 from nuhtc.runtime.pipeline.plan import plan_run
 from nuhtc.runtime.pipeline.settings import RunSettings
 from nuhtc.runtime.pipeline.tiles_to_parts import TileRun, run_tiles
+from nuhtc.runtime.results.summary import Summary, Tally, summarize
 from nuhtc.runtime.slides.slide import Slide
 from nuhtc.runtime.store.memory import MemoryParts
-from nuhtc.runtime.summary import Summary, Tally, summarize
 
 EVERYTHING = View()
 

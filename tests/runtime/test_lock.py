@@ -18,7 +18,7 @@ from reference.oracle import paint
 
 from nuhtc.runtime.convert_cli import main as convert
 from nuhtc.runtime.ground.lock import hold
-from nuhtc.runtime.outputs import sole_writer_of
+from nuhtc.runtime.results.outputs import sole_writer_of
 from nuhtc.runtime.store.manifest import MANIFEST
 
 ORACLE_RUN = Path(__file__).parents[1] / "reference" / "oracle_run.py"

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-import nuhtc.runtime.summary as module
+import nuhtc.runtime.results.summary as module
 from nuhtc.runtime.bundle.card import BundleFacts
 from nuhtc.runtime.ground.errors import OutputError
 from nuhtc.runtime.ground.versions import printable
 from nuhtc.runtime.pipeline.clock import STAGES
+from nuhtc.runtime.results.summary import Summary, write_summary
 from nuhtc.runtime.slides.slide import SlideFacts
-from nuhtc.runtime.summary import Summary, write_summary
 
 SUMMARY = Summary(
     slide=SlideFacts("a.svs", "sha256:1", 2000, 1000, 0.5),

@@ -11,9 +11,9 @@ from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.pipeline.clock import Clock
 from nuhtc.runtime.pipeline.settings import RunSettings
+from nuhtc.runtime.results.summary import Summary, Tally, summarize, write_summary
 from nuhtc.runtime.slides.slide import Slide
 from nuhtc.runtime.store.reader import Store
-from nuhtc.runtime.summary import Summary, Tally, summarize, write_summary
 from nuhtc.runtime.tiles.grid import tile_boxes
 from nuhtc.runtime.writers import overlay
 from nuhtc.runtime.writers.coco_images import write_tile_images

@@ -13,14 +13,14 @@ from nuhtc.runtime.ground.whole_files import prepare_folder
 from nuhtc.runtime.nuclei.class_map import read_class_map
 from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.nuclei.view import View
-from nuhtc.runtime.outputs import Wanted, sole_writer_of, target_of, write_formats
 from nuhtc.runtime.pipeline.settings import MIN_AREA_UM2
 from nuhtc.runtime.readers.open import SUFFIXES, Imported
+from nuhtc.runtime.results.outputs import Wanted, sole_writer_of, target_of, write_formats
+from nuhtc.runtime.results.summary import Tally
 from nuhtc.runtime.slides.open import open_slide
 from nuhtc.runtime.slides.slide import SlideFacts
 from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.store.writer import SUFFIX
-from nuhtc.runtime.summary import Tally
 from nuhtc.runtime.writers.coco_images import check_slide, write_tile_images
 from nuhtc.runtime.writers.target import Target
 

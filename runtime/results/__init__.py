@@ -1,0 +1,1 @@
+"""All files of one slide, and its summary."""
