@@ -23,9 +23,9 @@ import numpy as np
 import openslide
 import tifffile
 
-from nuhtc.runtime.demo_slide import write_demo_slide
+from nuhtc.runtime.demo.slide import write_demo_slide
+from nuhtc.runtime.demo.tiff import write_pyramid
 from nuhtc.runtime.slides.openslide_slide import OpenSlideSlide
-from nuhtc.runtime.tiff import write_pyramid
 from nuhtc.runtime.tiles.grid import Grid
 from nuhtc.runtime.tiles.read_ahead import TileIterator
 

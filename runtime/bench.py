@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle.card import Card
 from nuhtc.runtime.bundle.load import Bundle
-from nuhtc.runtime.demo_slide import demo_picture
+from nuhtc.runtime.demo.slide import demo_picture
 from nuhtc.runtime.engines.cascade import joined, propose, select_detections
 from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.engines.graphs import Graphs

@@ -150,7 +150,7 @@ def _segment_and_write(
 
 
 def _make_demo(folder: Path) -> Path:
-    from nuhtc.runtime.demo_slide import write_demo_slide
+    from nuhtc.runtime.demo.slide import write_demo_slide
     from nuhtc.runtime.results.outputs import sole_writer_of
 
     path = folder / f"{DEMO}.tiff"

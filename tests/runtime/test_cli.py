@@ -198,12 +198,12 @@ def test_verbose_says_more_and_leaves_logging_as_it_was(oracle, picture, tmp_pat
 
 
 def test_the_demo_needs_no_arguments(tmp_path, monkeypatch, capsys, oracle) -> None:
-    import nuhtc.runtime.demo_slide
+    import nuhtc.runtime.demo.slide
 
     def write_demo_slide(path: Path) -> None:
         Image.fromarray(paint(LABELS)).save(path)
 
-    monkeypatch.setattr(nuhtc.runtime.demo_slide, "write_demo_slide", write_demo_slide)
+    monkeypatch.setattr(nuhtc.runtime.demo.slide, "write_demo_slide", write_demo_slide)
     monkeypatch.chdir(tmp_path)
     assert run("demo") == 0
     assert names(tmp_path / "nuhtc-demo") == sorted(["demo.tiff", *outputs("demo")])

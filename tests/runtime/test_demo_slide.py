@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nuhtc.runtime import demo_slide
-from nuhtc.runtime.demo_slide import KINDS, demo_picture, draw_demo, write_demo_slide
+from nuhtc.runtime.demo import slide as demo_slide
+from nuhtc.runtime.demo.slide import KINDS, demo_picture, draw_demo, write_demo_slide
 from nuhtc.runtime.slides.open import open_slide
 
 SIZE = (900, 700)

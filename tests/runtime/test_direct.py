@@ -11,10 +11,10 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from nuhtc.runtime.demo.tiff import write_pyramid
 from nuhtc.runtime.ground.errors import SlideError, SlideReadError
 from nuhtc.runtime.slides import direct_tiff as direct
 from nuhtc.runtime.slides.openslide_slide import OpenSlideSlide
-from nuhtc.runtime.tiff import write_pyramid
 from nuhtc.runtime.tiles.grid import Grid
 from nuhtc.runtime.tiles.read_ahead import read_block
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from nuhtc.runtime.demo.tiff import write_pyramid
 from nuhtc.runtime.ground.errors import NuhtcError, ResolutionError, SlideError, SlideReadError
 from nuhtc.runtime.slides.open import open_slide
 from nuhtc.runtime.slides.picture import ArraySlide
 from nuhtc.runtime.slides.resample import UNREADABLE, thumbnail
 from nuhtc.runtime.slides.slide import Slide
-from nuhtc.runtime.tiff import write_pyramid
 
 WSI = Path(__file__).parents[2].parent / "shared" / "data" / "wsi"
 

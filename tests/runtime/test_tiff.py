@@ -6,9 +6,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from nuhtc.runtime import tiff
+from nuhtc.runtime.demo import tiff
+from nuhtc.runtime.demo.tiff import write_pyramid
 from nuhtc.runtime.ground.errors import OutputError
-from nuhtc.runtime.tiff import write_pyramid
 
 
 def smooth(width: int, height: int) -> NDArray[np.uint8]:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from nuhtc.runtime.demo_slide import demo_picture
+from nuhtc.runtime.demo.slide import demo_picture
 from nuhtc.runtime.slides.open import open_slide
 from nuhtc.runtime.slides.picture import ArraySlide
 from nuhtc.runtime.slides.resample import UNREADABLE

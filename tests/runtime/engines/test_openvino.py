@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reference.toy_bundle import toy_bundle, toy_tile
 
 from nuhtc.runtime.bundle.load import Bundle, default_bundle, load_bundle
-from nuhtc.runtime.demo_slide import demo_picture
+from nuhtc.runtime.demo.slide import demo_picture
 from nuhtc.runtime.engines import openvino as backend
 from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.ground.errors import BundleError, EngineError

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nuhtc.runtime.demo_nuclei import draw_nuclei, place_nuclei
-from nuhtc.runtime.demo_tissue import draw_tissue, to_rgb
-from nuhtc.runtime.tiff import write_pyramid
+from nuhtc.runtime.demo.draw_nuclei import draw_nuclei, place_nuclei
+from nuhtc.runtime.demo.draw_tissue import draw_tissue, to_rgb
+from nuhtc.runtime.demo.tiff import write_pyramid
 
 DEMO_WIDTH: Final = 3072
 DEMO_HEIGHT: Final = 2048

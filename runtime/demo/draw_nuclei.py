@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nuhtc.runtime.demo_tissue import Canvas, Field, Gland, noise
+from nuhtc.runtime.demo.draw_tissue import Canvas, Field, Gland, noise
 
 WINDOW: Final = 64
 """Side in pixels of the square a nucleus is drawn in."""

@@ -1,0 +1,1 @@
+"""A slide made by code, for the demo and for tests."""
