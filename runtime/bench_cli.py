@@ -1,12 +1,11 @@
 """`nuhtc-run bench`: how long a bundle takes on this machine."""
 
 import argparse
-import platform
 from pathlib import Path
-from typing import Any
 
 import orjson
 
+from nuhtc.runtime.bench.machine import machine
 from nuhtc.runtime.console.options import available_cores
 from nuhtc.runtime.engines.names import ENGINES
 from nuhtc.runtime.ground.whole_files import whole_file
@@ -30,7 +29,7 @@ def main(argv: list[str]) -> str:
         The report cannot be written.
     """
     arguments = parser().parse_args(argv)
-    from nuhtc.runtime.bench import bench_bundle
+    from nuhtc.runtime.bench.timings import bench_bundle
     from nuhtc.runtime.bundle.load import default_bundle, load_bundle
 
     bundle = load_bundle(arguments.bundle or default_bundle())
@@ -91,17 +90,6 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="FILE", help="write the JSON here too")
     add("--json", action="store_true", help="print JSON")
     return result
-
-
-def machine() -> dict[str, Any]:
-    """Return the CPU's name and how many cores this process may use."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {"cpu": named[0] if named else name, "cores": available_cores()}
 
 
 def _wholes(text: str) -> list[int]:

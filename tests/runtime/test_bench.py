@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from reference.toy_bundle import toy_bundle
 
-from nuhtc.runtime.bench import STAGES, bench_bundle, cases, time_tiles
+from nuhtc.runtime.bench.timings import STAGES, bench_bundle, cases, time_tiles
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.cli import main
 from nuhtc.runtime.engines.open import open_engine
