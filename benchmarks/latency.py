@@ -5,8 +5,8 @@
 
 Everything `nuhtc-run bench` takes, and PyTorch. Time does not depend on the weights, so without
 a checkpoint PyTorch runs the bundle's preset with random ones; but then it may propose fewer
-regions, and its heads be faster. Nuclei, tiles and stages are those
-of `nuhtc.runtime.bench.timings`; times are medians. `torch.compile` spends a minute or more compiling
+regions, and its heads be faster. Nuclei, tiles and stages are those of
+`nuhtc.runtime.bench.timings`; times are medians. `torch.compile` spends a minute or more compiling
 what a run would compile once; that is not in its times, nor in the budget. Ctrl-C ends PyTorch's
 part and reports what was timed.
 """
@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from nuhtc.export.graphs import FEATURES, HeadsGraph, MasksGraph, TrunkGraph
 from nuhtc.runtime.bench.machine import machine
 from nuhtc.runtime.bench.timings import STAGES, Report, bench_bundle, cases, time_tiles
-from nuhtc.runtime.bench_cli import parser
 from nuhtc.runtime.bundle.load import Bundle, default_bundle, load_bundle
+from nuhtc.runtime.cli.bench import parser
 from nuhtc.runtime.engines.graphs import Trunk
 from nuhtc.training.any_checkpoint import open_checkpoint
 from nuhtc.training.presets import PRESETS

@@ -22,7 +22,7 @@ import numpy as np
 from many_nuclei import CLASSES, GRID, SIDE, SLIDE, fill_store
 from numpy.typing import NDArray
 
-from nuhtc.runtime.convert_cli import main as convert
+from nuhtc.runtime.cli.convert import main as convert
 from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.store.reader import open_store
 from nuhtc.runtime.writers import FORMATS

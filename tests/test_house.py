@@ -148,10 +148,10 @@ def loaded(code: str) -> set[str]:
 @pytest.mark.parametrize(
     "code",
     [
-        "import nuhtc.runtime, nuhtc.runtime.cli, nuhtc.runtime.bench.timings",
+        "import nuhtc.runtime, nuhtc.runtime.cli.run, nuhtc.runtime.bench.timings",
         "import nuhtc.runtime.pipeline.segment, nuhtc.runtime.results.outputs",
         "import nuhtc.runtime.engines.open, nuhtc.runtime.engines.onnxruntime",
-        "import nuhtc.runtime.convert_cli, nuhtc.runtime.readers.open",
+        "import nuhtc.runtime.cli.convert, nuhtc.runtime.readers.open",
         "import nuhtc.native.outlines, nuhtc.native.proposals, nuhtc.native.stitch",
     ],
 )

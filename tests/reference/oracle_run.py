@@ -17,7 +17,7 @@ from reference.oracle import OracleEngine
 
 import nuhtc.runtime.bundle.load
 import nuhtc.runtime.pipeline.segment
-from nuhtc.runtime.cli import main
+from nuhtc.runtime.cli.run import main
 from nuhtc.runtime.engines.engine import Detections
 
 SECONDS = float(os.environ.get("ORACLE_SECONDS", "0.01"))

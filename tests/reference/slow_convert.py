@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from nuhtc.runtime.convert_cli import main
+from nuhtc.runtime.cli.convert import main
 from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.store.reader import Store

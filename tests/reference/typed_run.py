@@ -4,7 +4,7 @@ from pathlib import Path
 
 from reference.blobs import random_ellipses
 
-from nuhtc.runtime.cli import main
+from nuhtc.runtime.cli.run import main
 
 LABELS = random_ellipses(21, 200, 240, 40, (8.0, 28.0))
 

@@ -13,7 +13,7 @@ from reference.toy_bundle import toy_bundle
 
 from nuhtc.runtime.bench.timings import STAGES, bench_bundle, cases, time_tiles
 from nuhtc.runtime.bundle.load import Bundle
-from nuhtc.runtime.cli import main
+from nuhtc.runtime.cli.run import main
 from nuhtc.runtime.engines.open import open_engine
 
 SMALL = ["--engines", "cpu,cuda", "--threads", "1", "--budget", "0"]

@@ -16,8 +16,8 @@ from reference.made_nuclei import made_bundle
 from reference.oracle import OracleEngine, paint
 from reference.typed_run import LABELS, names, outputs, run
 
-import nuhtc.runtime.arguments
 import nuhtc.runtime.bundle.load
+import nuhtc.runtime.cli.run_options
 import nuhtc.runtime.pipeline.segment
 from nuhtc.runtime.pipeline.settings import RunSettings
 
@@ -155,7 +155,7 @@ def test_every_format_and_the_tiles_pictures(oracle, picture, tmp_path, capsys) 
         assert pixels.shape == (image["height"], image["width"], 3)
         assert np.array_equal(pixels, whole[y : y + image["height"], x : x + image["width"]])
     again = tmp_path / "again"
-    from nuhtc.runtime.convert_cli import main as convert
+    from nuhtc.runtime.cli.convert import main as convert
 
     argv = [str(out / "a.nuclei"), "--format", "coco", "--out", str(again), "--coco-images"]
     assert convert([*argv, str(path)]) == 0
@@ -216,7 +216,7 @@ def test_help_and_wrong_usage_load_nothing_heavy() -> None:
     """Started afresh, as in a terminal: what makes a start slow must not be imported."""
     code = (
         "import sys\n"
-        "from nuhtc.runtime.cli import main\n"
+        "from nuhtc.runtime.cli.run import main\n"
         "for argv in (['--help'], ['--version'], ['a.svs', '--out', 'b', '--tile', 'x']):\n"
         "    try:\n"
         "        main(argv)\n"
@@ -234,7 +234,7 @@ def test_help_and_wrong_usage_load_nothing_heavy() -> None:
 
 def test_settings_fit_any_card() -> None:
     """A model of small tiles gets an overlap that fits it."""
-    arguments = nuhtc.runtime.arguments.parse(["a.svs", "--out", "b"])
+    arguments = nuhtc.runtime.cli.run_options.parse(["a.svs", "--out", "b"])
     card = made_bundle(Path("x"), tile=96).card
     assert RunSettings.for_card(card, tile=arguments.tile).overlap_px == 48
     card = dataclasses.replace(card, tile=512)

@@ -12,7 +12,7 @@ from reference.typed_run import names, outputs, run
 
 import nuhtc.runtime.bundle.load
 import nuhtc.runtime.pipeline.segment
-from nuhtc.runtime.cli import main
+from nuhtc.runtime.cli.run import main
 from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.ground.errors import SlideReadError
 

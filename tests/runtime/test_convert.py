@@ -10,7 +10,7 @@ import pytest
 from reference.made_store import SETTINGS, bytes_of, empty_slide, made_slide, made_store
 from reference.validators import VALIDATORS
 
-from nuhtc.runtime.convert_cli import main
+from nuhtc.runtime.cli.convert import main
 from nuhtc.runtime.store.ledger import LEDGER
 from nuhtc.runtime.store.manifest import MANIFEST
 

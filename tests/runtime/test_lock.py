@@ -16,7 +16,7 @@ from reference.blobs import random_ellipses
 from reference.made_store import made_store
 from reference.oracle import paint
 
-from nuhtc.runtime.convert_cli import main as convert
+from nuhtc.runtime.cli.convert import main as convert
 from nuhtc.runtime.ground.lock import hold
 from nuhtc.runtime.results.outputs import sole_writer_of
 from nuhtc.runtime.store.manifest import MANIFEST

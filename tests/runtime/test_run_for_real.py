@@ -13,7 +13,7 @@ from PIL import Image
 from reference.blobs import random_ellipses
 from reference.oracle import paint
 
-from nuhtc.runtime.cli import main
+from nuhtc.runtime.cli.run import main
 
 if TYPE_CHECKING:
     from nuhtc.runtime.bundle.load import Bundle

@@ -17,7 +17,7 @@ from reference.made_store import bytes_of, made_store
 from reference.oracle import paint
 from reference.validators import VALIDATORS
 
-from nuhtc.runtime.convert_cli import main as convert
+from nuhtc.runtime.cli.convert import main as convert
 from nuhtc.runtime.store.manifest import MANIFEST
 from nuhtc.runtime.writers import FORMATS
 

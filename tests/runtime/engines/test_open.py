@@ -124,7 +124,7 @@ def test_the_summary_says_which_engine_and_why(tmp_path: Path, capsys) -> None: 
     import numpy as np
     from PIL import Image
 
-    from nuhtc.runtime.cli import main
+    from nuhtc.runtime.cli.run import main
 
     Image.fromarray(np.full((256, 256, 3), 230, np.uint8)).save(tmp_path / "pale.png")
     options = ["--out", str(tmp_path / "out"), "--json", "--verbose"]

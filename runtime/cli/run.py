@@ -8,8 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nuhtc.runtime.arguments import BENCH, DEMO, parse
-from nuhtc.runtime.bench_cli import main as bench
+from nuhtc.runtime.cli.bench import main as bench
+from nuhtc.runtime.cli.run_options import BENCH, DEMO, parse
 from nuhtc.runtime.console.terminal import (
     EXIT_INTERRUPTED,
     close_stdout,

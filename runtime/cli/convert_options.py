@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from nuhtc.runtime.arguments import add_output_options, formats
+from nuhtc.runtime.cli.output_options import add_output_options, formats
 from nuhtc.runtime.console.options import number
 from nuhtc.runtime.ground.errors import UsageError
 from nuhtc.runtime.writers import DEFAULT_FORMATS, FORMATS

@@ -4,6 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from nuhtc.runtime.cli.convert_options import PROG, parse
 from nuhtc.runtime.console.terminal import (
     EXIT_INTERRUPTED,
     close_stdout,
@@ -11,7 +12,6 @@ from nuhtc.runtime.console.terminal import (
     log_to_stderr,
     say,
 )
-from nuhtc.runtime.convert_arguments import PROG, parse
 from nuhtc.runtime.ground.errors import EXIT_DONE, EXIT_FAILED, NuhtcError
 
 if TYPE_CHECKING:

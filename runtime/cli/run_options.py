@@ -6,10 +6,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from nuhtc.runtime.cli.output_options import add_output_options, formats
 from nuhtc.runtime.console.options import available_cores, number, whole
 from nuhtc.runtime.engines.names import ENGINES, FLIPS, PRECISIONS
 from nuhtc.runtime.ground.errors import UsageError
-from nuhtc.runtime.pipeline.settings import MIN_AREA_UM2, MOST_TILE_PX, OVERLAP_PX, OVERLAPS
+from nuhtc.runtime.pipeline.settings import MIN_AREA_UM2, MOST_TILE_PX, OVERLAP_PX
 from nuhtc.runtime.slides.resolution import check_mpp
 from nuhtc.runtime.writers import DEFAULT_FORMATS, FORMATS
 
@@ -58,47 +59,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         raise UsageError("--coco-images: is for --format coco")
     arguments.threads = arguments.threads or available_cores()
     return arguments
-
-
-def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how files are written, for every command that writes them."""
-    parser.add_argument(
-        "--overlaps",
-        choices=OVERLAPS,
-        default=OVERLAPS[0],
-        help="what neighbouring outlines share: keep it in both, or divide it, each pixel to the "
-        "higher score (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--centroids",
-        action="store_true",
-        help="also write .centroids.geojson.gz: a point per nucleus for QuPath",
-    )
-    parser.add_argument(
-        "--max-objects-per-file",
-        type=whole(1),
-        metavar="N",
-        help="split QuPath files, which QuPath reads into memory whole (default: one file)",
-    )
-
-
-def formats(text: str) -> tuple[str, ...]:
-    """Return the formats that an option names.
-
-    Raises
-    ------
-    argparse.ArgumentTypeError
-        When there is no such format.
-    """
-    if text == "all":
-        return FORMATS
-    names = tuple(dict.fromkeys(text.split(",")))
-    unknown = [name for name in names if name not in FORMATS]
-    if unknown:
-        raise argparse.ArgumentTypeError(
-            f"no format is called {', '.join(map(repr, unknown))}; there is {', '.join(FORMATS)}"
-        )
-    return names
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,0 +1,1 @@
+"""The commands `nuhtc-run` and `nuhtc-convert`."""
