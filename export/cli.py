@@ -17,7 +17,8 @@ from nuhtc.export.tune import tune
 from nuhtc.runtime.bundle.card import PROOF_FILES, STORED, Card, NucleusClass
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.ground.errors import NuhtcError
-from nuhtc.training.any_checkpoint import open_checkpoint, parse_classes
+from nuhtc.training.any_checkpoint import open_checkpoint
+from nuhtc.training.data.classes import parse_classes
 from nuhtc.training.data.open import open_set
 from nuhtc.training.presets import PRESETS, Preset
 from nuhtc.training.published import PRESET

@@ -1,15 +1,12 @@
 """Checkpoints of either kind, ours or published, as a network and what it is."""
 
-import colorsys
-import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training import checkpoint
-from nuhtc.training.data.classes import PANNUKE
+from nuhtc.training.data.classes import PANNUKE, _colored
 from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.network import NuHTC
 from nuhtc.training.presets import Preset
@@ -97,34 +94,6 @@ def check_preset(path: Path, found: str, wanted: str | None) -> None:
         raise CheckpointError(f"{path}: is for --preset {found}, not for {wanted}")
 
 
-def parse_classes(text: str) -> tuple[NucleusClass, ...]:
-    """Classes from ``Name,Name=#rrggbb,...``.
-
-    A class without a colour gets PanNuke's if PanNuke has one of that name, else one of as
-    many evenly spaced hues.
-
-    Raises
-    ------
-    ValueError
-        An entry has no name or no such colour, or a name comes twice.
-    """
-    names, given = [], []
-    for entry in text.split(","):
-        name, equals, color = (part.strip() for part in entry.partition("="))
-        if not name or not name.isprintable():
-            raise ValueError(f"{entry!r}: a class needs a name, as in Name or Name=#rrggbb")
-        if equals and not re.fullmatch(r"#[0-9a-fA-F]{6}", color):
-            raise ValueError(f"{entry!r}: a colour is #rrggbb, as in {name}=#ff8000")
-        names.append(name)
-        given.append(color)
-    if len(set(names)) < len(names):
-        raise ValueError(f"{text!r}: a name comes twice")
-    return tuple(
-        NucleusClass(info.name, _rgb(color)) if color else info
-        for info, color in zip(_colored(names), given, strict=True)
-    )
-
-
 def _classes_of(path: Path, published: Published) -> tuple[NucleusClass, ...]:
     """The classes that a published file names."""
     names, colors = published.class_names, published.class_colors
@@ -137,21 +106,3 @@ def _classes_of(path: Path, published: Published) -> tuple[NucleusClass, ...]:
     if colors is None:
         return _colored(names)
     return tuple(NucleusClass(name, color) for name, color in zip(names, colors, strict=True))
-
-
-def _colored(names: Sequence[str]) -> tuple[NucleusClass, ...]:
-    known = {one.name.lower(): one.color for one in PANNUKE}
-    return tuple(
-        NucleusClass(name, known.get(name.lower(), _hue(i / len(names))))
-        for i, name in enumerate(names)
-    )
-
-
-def _hue(turn: float) -> tuple[int, int, int]:
-    red, green, blue = colorsys.hsv_to_rgb(turn, 1.0, 1.0)
-    return round(255 * red), round(255 * green), round(255 * blue)
-
-
-def _rgb(color: str) -> tuple[int, int, int]:
-    red, green, blue = bytes.fromhex(color[1:])
-    return red, green, blue

@@ -65,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
+    from nuhtc.training.data.examine import examine
     from nuhtc.training.data.open import open_set
     from nuhtc.training.data.write import check_free, write_set
-    from nuhtc.training.prepare import examine
 
     if arguments.out is not None:
         # Before minutes of reading, not after them.

@@ -11,7 +11,8 @@ from reference.tiny import TINY, TINY_INFO
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training import checkpoint
-from nuhtc.training.any_checkpoint import check_preset, is_ours, parse_classes
+from nuhtc.training.any_checkpoint import check_preset, is_ours
+from nuhtc.training.data.classes import parse_classes
 
 
 def test_names_and_colors() -> None:

@@ -32,11 +32,11 @@ from nuhtc.runtime.ground.errors import DataError, TrainingError
 from nuhtc.training import prepare_cli
 from nuhtc.training.data import write
 from nuhtc.training.data.classes import PANNUKE
+from nuhtc.training.data.examine import examine
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import renumber
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.write import FORMATS, write_set
-from nuhtc.training.prepare import examine
 from nuhtc.training.prepare_cli import main
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "consep"

@@ -1,5 +1,9 @@
 """The classes of data sets that people know, and the colours that viewers show them in."""
 
+import colorsys
+import re
+from collections.abc import Sequence
+
 from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 
 CONSEP = (
@@ -62,3 +66,49 @@ def describe(name: str) -> DataSource:
     """What is known of a data set; ``pannuke-fold1`` is PanNuke."""
     known = KNOWN.get(name.split("-", 1)[0])
     return known if known is not None else DataSource(name, "unknown", "unknown")
+
+
+def parse_classes(text: str) -> tuple[NucleusClass, ...]:
+    """Classes from ``Name,Name=#rrggbb,...``.
+
+    A class without a colour gets PanNuke's if PanNuke has one of that name, else one of as
+    many evenly spaced hues.
+
+    Raises
+    ------
+    ValueError
+        An entry has no name or no such colour, or a name comes twice.
+    """
+    names, given = [], []
+    for entry in text.split(","):
+        name, equals, color = (part.strip() for part in entry.partition("="))
+        if not name or not name.isprintable():
+            raise ValueError(f"{entry!r}: a class needs a name, as in Name or Name=#rrggbb")
+        if equals and not re.fullmatch(r"#[0-9a-fA-F]{6}", color):
+            raise ValueError(f"{entry!r}: a colour is #rrggbb, as in {name}=#ff8000")
+        names.append(name)
+        given.append(color)
+    if len(set(names)) < len(names):
+        raise ValueError(f"{text!r}: a name comes twice")
+    return tuple(
+        NucleusClass(info.name, _rgb(color)) if color else info
+        for info, color in zip(_colored(names), given, strict=True)
+    )
+
+
+def _colored(names: Sequence[str]) -> tuple[NucleusClass, ...]:
+    known = {one.name.lower(): one.color for one in PANNUKE}
+    return tuple(
+        NucleusClass(name, known.get(name.lower(), _hue(i / len(names))))
+        for i, name in enumerate(names)
+    )
+
+
+def _hue(turn: float) -> tuple[int, int, int]:
+    red, green, blue = colorsys.hsv_to_rgb(turn, 1.0, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _rgb(color: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(color[1:])
+    return red, green, blue

@@ -14,7 +14,7 @@ from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.engines.names import ENGINES, PRECISIONS
 from nuhtc.runtime.ground.errors import DataError, NuhtcError
 from nuhtc.runtime.ground.whole_files import prepare_folder
-from nuhtc.training.any_checkpoint import parse_classes
+from nuhtc.training.data.classes import parse_classes
 from nuhtc.training.data.images import AnnotatedImage, AnnotatedSet
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.splits import split
