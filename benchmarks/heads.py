@@ -24,12 +24,12 @@ from timing import median_seconds
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nuhtc.training import boxes
-from nuhtc.training.align import align_regions
-from nuhtc.training.cascade import STAGE_STDS, class_scores
-from nuhtc.training.hybrid import MIN_SIMILARITY, Features, similarity_summary
-from nuhtc.training.network import NuHTC
-from nuhtc.training.presets import PRESETS
+from nuhtc.training.network import boxes
+from nuhtc.training.network.align import align_regions
+from nuhtc.training.network.box_head import STAGE_STDS, class_scores
+from nuhtc.training.network.hybrid import MIN_SIMILARITY, Features, similarity_summary
+from nuhtc.training.network.nuhtc import NuHTC
+from nuhtc.training.network.presets import PRESETS
 
 INPUTS = ("fine4", "fine8", "map16", "map32", "semantic", "regions")
 

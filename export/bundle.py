@@ -21,9 +21,9 @@ from nuhtc.runtime.bundle.card import (
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.ground.errors import BundleError, OutputError
 from nuhtc.training.info import CheckpointInfo
-from nuhtc.training.network import NuHTC
-from nuhtc.training.presets import Preset
-from nuhtc.training.resize import tile_multiple
+from nuhtc.training.network.nuhtc import NuHTC
+from nuhtc.training.network.presets import Preset
+from nuhtc.training.network.resize import tile_multiple
 
 RESEARCH = "research use only, following from the licences of the training data"
 UNKNOWN = "unknown, since the training data is not stated; ask whoever trained it"

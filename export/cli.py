@@ -20,7 +20,7 @@ from nuhtc.runtime.ground.errors import NuhtcError
 from nuhtc.training.any_checkpoint import open_checkpoint
 from nuhtc.training.data.classes import parse_classes
 from nuhtc.training.data.open import open_set
-from nuhtc.training.presets import PRESETS, Preset
+from nuhtc.training.network.presets import PRESETS, Preset
 from nuhtc.training.published import PRESET
 
 DEFAULTS = (EXACT, ROUNDED, HALF, INTEGER)

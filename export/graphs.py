@@ -18,9 +18,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from nuhtc.training.hybrid import Features
-from nuhtc.training.network import NuHTC
-from nuhtc.training.resize import tile_multiple
+from nuhtc.training.network.hybrid import Features
+from nuhtc.training.network.nuhtc import NuHTC
+from nuhtc.training.network.resize import tile_multiple
 
 OPSET = 20
 

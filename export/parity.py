@@ -13,8 +13,8 @@ from nuhtc.export.limits import Limits
 from nuhtc.runtime.bundle.card import GRAPHS
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.training.inference import propose, regions_of
-from nuhtc.training.network import NuHTC
-from nuhtc.training.presets import InferenceSettings
+from nuhtc.training.network.nuhtc import NuHTC
+from nuhtc.training.network.presets import InferenceSettings
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from nuhtc.export.graphs import export_graphs, store_half
 from nuhtc.export.half import to_half
 from nuhtc.export.quantise import QUANTISED, calibration_feeds, quantise
 from nuhtc.runtime.bundle.card import GRAPHS, GraphSet
-from nuhtc.training.network import NuHTC
-from nuhtc.training.presets import Preset
+from nuhtc.training.network.nuhtc import NuHTC
+from nuhtc.training.network.presets import Preset
 
 FLOAT = {name: f"{name}.onnx" for name in GRAPHS}
 HALF = {name: f"{name}.fp16.onnx" for name in GRAPHS}

@@ -12,8 +12,8 @@ from nuhtc.runtime.bundle.card import Card
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines.open import open_engine
 from nuhtc.training.data.images import AnnotatedSet
-from nuhtc.training.network import NuHTC
-from nuhtc.training.presets import InferenceSettings, Preset
+from nuhtc.training.network.nuhtc import NuHTC
+from nuhtc.training.network.presets import InferenceSettings, Preset
 
 
 def prove_parity(

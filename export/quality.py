@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines.engine import Detections, Engine
 from nuhtc.runtime.ground.errors import DataError
-from nuhtc.training.boxes import iou
 from nuhtc.training.data.images import AnnotatedImage, AnnotatedSet
 from nuhtc.training.data.splits import split
 from nuhtc.training.evaluation.evaluate import Evaluation, Task, evaluate
@@ -24,8 +23,9 @@ from nuhtc.training.evaluation.prediction import Prediction
 from nuhtc.training.evaluation.summary import summarise_all
 from nuhtc.training.evaluation.validation import paste
 from nuhtc.training.inference import detect
-from nuhtc.training.network import NuHTC
-from nuhtc.training.presets import InferenceSettings
+from nuhtc.training.network.boxes import iou
+from nuhtc.training.network.nuhtc import NuHTC
+from nuhtc.training.network.presets import InferenceSettings
 
 SAME_NUCLEUS_IOU = 0.5
 """Boxes overlapping at least this much show the same nucleus."""

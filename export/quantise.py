@@ -30,8 +30,8 @@ from onnxruntime.quantization import (
 from nuhtc.export.graphs import FEATURES
 from nuhtc.export.layers import last_layers, read_values
 from nuhtc.training.inference import propose, regions_of, select
-from nuhtc.training.network import NuHTC
-from nuhtc.training.presets import InferenceSettings
+from nuhtc.training.network.nuhtc import NuHTC
+from nuhtc.training.network.presets import InferenceSettings
 
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 

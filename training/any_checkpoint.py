@@ -8,8 +8,8 @@ from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training import checkpoint
 from nuhtc.training.data.classes import PANNUKE, _colored
 from nuhtc.training.info import CheckpointInfo
-from nuhtc.training.network import NuHTC
-from nuhtc.training.presets import Preset
+from nuhtc.training.network.nuhtc import NuHTC
+from nuhtc.training.network.presets import Preset
 from nuhtc.training.published import PRESET, Published, load_published
 from nuhtc.training.tensors_only import load_tensors
 

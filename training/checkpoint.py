@@ -17,8 +17,8 @@ from nuhtc.runtime.ground.errors import CheckpointError, OutputError
 from nuhtc.runtime.ground.whole_files import whole_file
 from nuhtc.training.fit import check_fit
 from nuhtc.training.info import CheckpointInfo
-from nuhtc.training.network import NuHTC
-from nuhtc.training.presets import PRESETS, Preset
+from nuhtc.training.network.nuhtc import NuHTC
+from nuhtc.training.network.presets import PRESETS, Preset
 
 FORMAT = "nuhtc-checkpoint"
 VERSION = 1

@@ -22,8 +22,8 @@ from nuhtc.training.imagenet import load_imagenet
 from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.initial import initialise
 from nuhtc.training.loop import AUTOCAST, Run, RunSettings
-from nuhtc.training.network import PARTS, NuHTC
-from nuhtc.training.presets import PRESETS, Preset
+from nuhtc.training.network.nuhtc import PARTS, NuHTC
+from nuhtc.training.network.presets import PRESETS, Preset
 from nuhtc.training.processes import Processes, own_device, processes
 from nuhtc.training.recipe import AUGMENTS, SCHEDULES, Recipe
 

@@ -6,8 +6,8 @@ import timm
 from torch import Tensor, nn
 
 from nuhtc.runtime.ground.errors import CheckpointError, TrainingError
-from nuhtc.training.backbone import EfficientNetLite0
-from nuhtc.training.swin import SwinTransformer
+from nuhtc.training.network.backbone import EfficientNetLite0
+from nuhtc.training.network.swin import SwinTransformer
 
 SWIN = "swin_tiny_patch4_window7_224"
 """timm's name of the weights that the published network started from (Liu et al. 2021)."""

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nuhtc.native import proposals as kernels
 from nuhtc.runtime.engines.calibration import calibrate
-from nuhtc.training.network import NuHTC, TrunkOutput
-from nuhtc.training.presets import InferenceSettings
+from nuhtc.training.network.nuhtc import NuHTC, TrunkOutput
+from nuhtc.training.network.presets import InferenceSettings
 
 
 @dataclass(frozen=True)

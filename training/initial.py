@@ -11,8 +11,8 @@ from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training import checkpoint
 from nuhtc.training.any_checkpoint import check_preset, is_ours
 from nuhtc.training.fit import check_fit
-from nuhtc.training.network import NuHTC
-from nuhtc.training.presets import Preset
+from nuhtc.training.network.nuhtc import NuHTC
+from nuhtc.training.network.presets import Preset
 from nuhtc.training.published import PRESET, published_name, read_published
 
 CLASS_TENSORS = re.compile(r"stages\.\d+\.classifier\.(weight|bias)")
@@ -36,7 +36,7 @@ def initialise(
     preset
         The network's.
     fresh_modules
-        Of :data:`nuhtc.training.network.PARTS`: those that keep their fresh weights, whatever
+        Of :data:`nuhtc.training.network.nuhtc.PARTS`: those that keep their fresh weights, whatever
         the files have of them.
 
     Returns

@@ -26,9 +26,9 @@ from nuhtc.training.data.tiles import RandomTiles, TileTargets, batches
 from nuhtc.training.evaluation.validation import ImageResult, summarise, validate
 from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.logs import TrainingLog
-from nuhtc.training.network import NuHTC
+from nuhtc.training.network.nuhtc import NuHTC
+from nuhtc.training.network.presets import Preset
 from nuhtc.training.objective import Objective
-from nuhtc.training.presets import Preset
 from nuhtc.training.processes import Processes
 from nuhtc.training.recipe import Recipe, parameter_groups, rate_at, set_training
 

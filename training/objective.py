@@ -13,13 +13,13 @@ from torch.nn import functional
 from torchvision.ops import nms
 
 from nuhtc.native import proposals as kernels
-from nuhtc.training import boxes
-from nuhtc.training.cascade import STAGE_STDS
 from nuhtc.training.data.tiles import TileTargets, stack_pictures
-from nuhtc.training.hybrid import Features
 from nuhtc.training.losses import SeesawLoss, dice_loss, smooth_l1
-from nuhtc.training.network import NuHTC, TrunkOutput
-from nuhtc.training.rpn import DELTA_STDS
+from nuhtc.training.network import boxes
+from nuhtc.training.network.box_head import STAGE_STDS
+from nuhtc.training.network.hybrid import Features
+from nuhtc.training.network.nuhtc import NuHTC, TrunkOutput
+from nuhtc.training.network.rpn import DELTA_STDS
 from nuhtc.training.targets import (
     IGNORED,
     SampledRegions,

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training.fit import check_fit, refuse_listed
-from nuhtc.training.network import NuHTC
-from nuhtc.training.presets import SWIN_T
-from nuhtc.training.swin import SwinTransformer
+from nuhtc.training.network.nuhtc import NuHTC
+from nuhtc.training.network.presets import SWIN_T
+from nuhtc.training.network.swin import SwinTransformer
 from nuhtc.training.tensors_only import load_tensors
 
 PRESET = SWIN_T

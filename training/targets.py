@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nuhtc.training import boxes
+from nuhtc.training.network import boxes
 
 IGNORED = -2
 BACKGROUND = -1

@@ -10,7 +10,7 @@ from reference.exports import Exported
 from nuhtc.export.limits import limits_for
 from nuhtc.export.parity import Difference, compare
 from nuhtc.runtime.bundle.load import Bundle
-from nuhtc.training.network import NuHTC
+from nuhtc.training.network.nuhtc import NuHTC
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

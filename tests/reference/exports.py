@@ -24,8 +24,8 @@ from nuhtc.training.any_checkpoint import open_checkpoint
 from nuhtc.training.data.classes import PANNUKE
 from nuhtc.training.imagenet import load_imagenet
 from nuhtc.training.info import CheckpointInfo
-from nuhtc.training.network import NuHTC
-from nuhtc.training.presets import LITE0, Preset
+from nuhtc.training.network.nuhtc import NuHTC
+from nuhtc.training.network.presets import LITE0, Preset
 
 INFO = CheckpointInfo(
     preset="lite0",

@@ -12,9 +12,9 @@ from torch.nn import functional
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.info import CheckpointInfo
-from nuhtc.training.network import NetworkSettings
+from nuhtc.training.network.nuhtc import NetworkSettings
+from nuhtc.training.network.presets import InferenceSettings, Preset
 from nuhtc.training.objective import ObjectiveSettings
-from nuhtc.training.presets import InferenceSettings, Preset
 from nuhtc.training.recipe import Recipe
 
 NAMES = ("Bright", "Dark")

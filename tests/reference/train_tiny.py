@@ -17,7 +17,7 @@ from reference.tiny import TINY
 
 from nuhtc.training.cli import main
 from nuhtc.training.loop import Run
-from nuhtc.training.presets import PRESETS
+from nuhtc.training.network.presets import PRESETS
 
 
 def stop_before(step: int) -> None:

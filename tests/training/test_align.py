@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from nuhtc.training.align import align_regions
+from nuhtc.training.network.align import align_regions
 
 HEIGHT, WIDTH, STRIDE = 12, 16, 4
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nuhtc.training import boxes
-from nuhtc.training.cascade import STAGE_STDS
+from nuhtc.training.network import boxes
+from nuhtc.training.network.box_head import STAGE_STDS
 
 UNIT = (1.0, 1.0, 1.0, 1.0)
 

@@ -16,8 +16,8 @@ from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 from nuhtc.runtime.ground.errors import CheckpointError, OutputError
 from nuhtc.training import checkpoint
 from nuhtc.training.info import CheckpointInfo
-from nuhtc.training.network import NuHTC
-from nuhtc.training.presets import LITE0, PRESETS
+from nuhtc.training.network.nuhtc import NuHTC
+from nuhtc.training.network.presets import LITE0, PRESETS
 
 INFO = replace(
     TINY_INFO,

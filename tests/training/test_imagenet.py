@@ -9,9 +9,9 @@ from torch import nn
 
 from nuhtc.runtime.ground.errors import CheckpointError, TrainingError
 from nuhtc.training import imagenet
-from nuhtc.training.backbone import EfficientNetLite0
 from nuhtc.training.imagenet import load_imagenet, load_timm_swin
-from nuhtc.training.swin import SwinTransformer
+from nuhtc.training.network.backbone import EfficientNetLite0
+from nuhtc.training.network.swin import SwinTransformer
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from torch import Tensor
 from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training import checkpoint
 from nuhtc.training.initial import initialise
-from nuhtc.training.network import PARTS, NuHTC
-from nuhtc.training.presets import LITE0, SWIN_T
+from nuhtc.training.network.nuhtc import PARTS, NuHTC
+from nuhtc.training.network.presets import LITE0, SWIN_T
 
 CLASSIFIERS = tuple(
     f"stages.{i}.classifier.{leaf}" for i in range(3) for leaf in ("weight", "bias")

@@ -17,8 +17,8 @@ from nuhtc.training import checkpoint, loop
 from nuhtc.training.data.augment import AugmentSettings
 from nuhtc.training.data.selection import TrainingData
 from nuhtc.training.loop import Run, RunSettings
-from nuhtc.training.network import NuHTC
-from nuhtc.training.presets import PRESETS
+from nuhtc.training.network.nuhtc import NuHTC
+from nuhtc.training.network.presets import PRESETS
 from nuhtc.training.processes import Processes
 from nuhtc.training.recipe import Recipe
 

@@ -17,8 +17,8 @@ from nuhtc.training import objective as objective_module
 from nuhtc.training.data.augment import AugmentSettings
 from nuhtc.training.data.tiles import RandomTiles, TileTargets
 from nuhtc.training.losses import SeesawLoss
+from nuhtc.training.network.presets import SWIN_T
 from nuhtc.training.objective import Objective, ObjectiveSettings
-from nuhtc.training.presets import SWIN_T
 from nuhtc.training.targets import BACKGROUND, assign, sample_regions
 
 SIDE = 96

@@ -13,8 +13,8 @@ from nuhtc.training.data.open import open_set
 from nuhtc.training.data.tiles import make_targets
 from nuhtc.training.evaluation.validation import summarise, validate
 from nuhtc.training.imagenet import load_imagenet
+from nuhtc.training.network.presets import LITE0
 from nuhtc.training.objective import Objective
-from nuhtc.training.presets import LITE0
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "consep"
 SIDE = 128

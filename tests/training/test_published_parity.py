@@ -21,12 +21,12 @@ from reference.published import (
 from torch import Tensor
 
 from nuhtc.native.proposals import watershed_boxes
-from nuhtc.training import boxes
-from nuhtc.training.cascade import STAGE_STDS, BoxLogits, class_scores
-from nuhtc.training.hybrid import Features
 from nuhtc.training.inference import TileNuclei, detect, propose
-from nuhtc.training.network import NuHTC, TrunkOutput
-from nuhtc.training.presets import SWIN_T
+from nuhtc.training.network import boxes
+from nuhtc.training.network.box_head import STAGE_STDS, BoxLogits, class_scores
+from nuhtc.training.network.hybrid import Features
+from nuhtc.training.network.nuhtc import NuHTC, TrunkOutput
+from nuhtc.training.network.presets import SWIN_T
 from nuhtc.training.published import load_published
 
 pytestmark = pytest.mark.skipif(

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from nuhtc.training.resize import double
-from nuhtc.training.swin import (
+from nuhtc.training.network.resize import double
+from nuhtc.training.network.swin import (
     DropPath,
     SwinTransformer,
     WindowAttention,

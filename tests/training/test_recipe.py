@@ -9,7 +9,7 @@ from reference.tiny import TINY
 
 from nuhtc.training.average import Averaged
 from nuhtc.training.data.augment_published import PublishedAugment
-from nuhtc.training.presets import LITE0, SWIN_T
+from nuhtc.training.network.presets import LITE0, SWIN_T
 from nuhtc.training.recipe import (
     Cosine,
     Drops,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from nuhtc.training.resize import LARGEST_STRIDE, double, enlarge, tile_multiple
+from nuhtc.training.network.resize import LARGEST_STRIDE, double, enlarge, tile_multiple
 
 
 @given(st.integers(8, 32).map(lambda eighths: eighths / 8))

@@ -5,10 +5,10 @@ import torch
 from torch.nn import functional
 from torchvision.ops import roi_align
 
-from nuhtc.training.hybrid import Features, HybridFeatures, similarity_summary
-from nuhtc.training.mask import MaskHead
-from nuhtc.training.rpn import STRIDES, AnchorSettings, RegionProposalHead
-from nuhtc.training.semantic import SemanticBranch
+from nuhtc.training.network.hybrid import Features, HybridFeatures, similarity_summary
+from nuhtc.training.network.mask_head import MaskHead
+from nuhtc.training.network.rpn import STRIDES, AnchorSettings, RegionProposalHead
+from nuhtc.training.network.semantic import SemanticBranch
 
 REGIONS = torch.tensor(
     [[0.0, 8, 8, 40, 40], [1, 3.5, 20.25, 77, 51], [0, -9, -4, 20, 20], [1, 60, 60, 140, 90]]

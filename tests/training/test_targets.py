@@ -10,7 +10,7 @@ from reference.tiny import bounds, generator
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from nuhtc.training import boxes
+from nuhtc.training.network import boxes
 from nuhtc.training.targets import (
     BACKGROUND,
     IGNORED,

@@ -16,7 +16,7 @@ from nuhtc.training import checkpoint
 from nuhtc.training.cli import main
 from nuhtc.training.data.selection import select
 from nuhtc.training.loop import Run
-from nuhtc.training.presets import PRESETS
+from nuhtc.training.network.presets import PRESETS
 
 TRAIN_TINY = Path(__file__).parents[1] / "reference" / "train_tiny.py"
 

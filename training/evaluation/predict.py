@@ -14,7 +14,7 @@ from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.evaluation.prediction import Prediction
 from nuhtc.training.evaluation.resolution import find_at
 from nuhtc.training.evaluation.validation import segment
-from nuhtc.training.resize import tile_multiple
+from nuhtc.training.network.resize import tile_multiple
 
 
 class Model(Protocol):

@@ -14,8 +14,8 @@ from nuhtc.training.evaluation.overlaps import overlaps
 from nuhtc.training.evaluation.prediction import Prediction
 from nuhtc.training.evaluation.resolution import find_at
 from nuhtc.training.inference import TileNuclei, detect
-from nuhtc.training.network import NuHTC
-from nuhtc.training.presets import InferenceSettings
+from nuhtc.training.network.nuhtc import NuHTC
+from nuhtc.training.network.presets import InferenceSettings
 
 OVERLAP = 64
 """Pixels that neighbouring tiles share."""

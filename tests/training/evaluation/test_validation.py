@@ -21,7 +21,7 @@ from nuhtc.training.evaluation import validation
 from nuhtc.training.evaluation.instance import compare
 from nuhtc.training.evaluation.validation import paste, segment, summarise, validate
 from nuhtc.training.inference import TileNuclei
-from nuhtc.training.presets import InferenceSettings
+from nuhtc.training.network.presets import InferenceSettings
 
 SETTINGS = InferenceSettings()
 

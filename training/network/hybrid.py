@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nuhtc.training.align import align_regions
+from nuhtc.training.network.align import align_regions
 
 MIN_SIMILARITY = 0.965926
 """Cosine of 15 degrees: similarities are clipped to this from below."""

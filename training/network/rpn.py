@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nuhtc.training import boxes
+from nuhtc.training.network import boxes
 
 STRIDES = (4, 8, 16, 32)
 """Strides of the four feature maps, in network-input pixels."""

@@ -18,14 +18,14 @@ from typing import NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from nuhtc.training import boxes
-from nuhtc.training.cascade import STAGE_STDS, BoxHead, class_scores
-from nuhtc.training.fpn import FeaturePyramid
-from nuhtc.training.hybrid import Features, HybridFeatures, similarity_summary
-from nuhtc.training.mask import MaskHead
-from nuhtc.training.resize import enlarge
-from nuhtc.training.rpn import AnchorSettings, RegionProposalHead
-from nuhtc.training.semantic import SemanticBranch
+from nuhtc.training.network import boxes
+from nuhtc.training.network.box_head import STAGE_STDS, BoxHead, class_scores
+from nuhtc.training.network.hybrid import Features, HybridFeatures, similarity_summary
+from nuhtc.training.network.mask_head import MaskHead
+from nuhtc.training.network.pyramid import FeaturePyramid
+from nuhtc.training.network.resize import enlarge
+from nuhtc.training.network.rpn import AnchorSettings, RegionProposalHead
+from nuhtc.training.network.semantic import SemanticBranch
 
 PARTS = ("backbone", "pyramid", "rpn", "semantic", "stages", "mask")
 """The modules with weights, in the order of the picture above."""
