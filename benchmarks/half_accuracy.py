@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from nuhtc.export.quality import TorchEngine, measure
 from nuhtc.runtime.bundle.load import default_bundle, load_bundle
-from nuhtc.training.any_checkpoint import open_checkpoint
+from nuhtc.training.checkpoints.open import open_checkpoint
 from nuhtc.training.data.open import open_set
 
 LAST = frozenset({"objectness", "deltas", "classifier", "logits", "embedding"})

@@ -27,7 +27,7 @@ from nuhtc.runtime.bench.timings import STAGES, Report, bench_bundle, cases, tim
 from nuhtc.runtime.bundle.load import Bundle, default_bundle, load_bundle
 from nuhtc.runtime.cli.bench import parser
 from nuhtc.runtime.engines.graphs import Trunk
-from nuhtc.training.any_checkpoint import open_checkpoint
+from nuhtc.training.checkpoints.open import open_checkpoint
 from nuhtc.training.network.presets import PRESETS
 
 PYTORCH = ("eager", "compile")

@@ -20,7 +20,7 @@ from nuhtc.runtime.bundle.card import (
 )
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.ground.errors import BundleError, OutputError
-from nuhtc.training.info import CheckpointInfo
+from nuhtc.training.checkpoints.info import CheckpointInfo
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import Preset
 from nuhtc.training.network.resize import tile_multiple

@@ -17,11 +17,11 @@ from nuhtc.export.tune import tune
 from nuhtc.runtime.bundle.card import PROOF_FILES, STORED, Card, NucleusClass
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.ground.errors import NuhtcError
-from nuhtc.training.any_checkpoint import open_checkpoint
+from nuhtc.training.checkpoints.open import open_checkpoint
+from nuhtc.training.checkpoints.published import PRESET
 from nuhtc.training.data.classes import parse_classes
 from nuhtc.training.data.open import open_set
 from nuhtc.training.network.presets import PRESETS, Preset
-from nuhtc.training.published import PRESET
 
 DEFAULTS = (EXACT, ROUNDED, HALF, INTEGER)
 """In the order that --help tells them."""

@@ -15,12 +15,12 @@ from nuhtc.runtime.bundle.card import DataSource
 from nuhtc.runtime.ground.errors import NuhtcError
 from nuhtc.runtime.ground.lock import sole_writer
 from nuhtc.runtime.ground.whole_files import prepare_folder
-from nuhtc.training import checkpoint
-from nuhtc.training.any_checkpoint import data_of
+from nuhtc.training.checkpoints import checkpoint
+from nuhtc.training.checkpoints.imagenet import load_imagenet
+from nuhtc.training.checkpoints.info import CheckpointInfo
+from nuhtc.training.checkpoints.initial import initialise
+from nuhtc.training.checkpoints.open import data_of
 from nuhtc.training.data.selection import Selection, select
-from nuhtc.training.imagenet import load_imagenet
-from nuhtc.training.info import CheckpointInfo
-from nuhtc.training.initial import initialise
 from nuhtc.training.loop import AUTOCAST, Run, RunSettings
 from nuhtc.training.network.nuhtc import PARTS, NuHTC
 from nuhtc.training.network.presets import PRESETS, Preset

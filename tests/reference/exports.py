@@ -19,11 +19,11 @@ from nuhtc.export.quantise import QUANTISED, calibration_feeds, quantise
 from nuhtc.export.tiles import example_tiles
 from nuhtc.runtime.bundle.card import GRAPHS, DataSource, GraphSet, NucleusClass
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
-from nuhtc.training import checkpoint
-from nuhtc.training.any_checkpoint import open_checkpoint
+from nuhtc.training.checkpoints import checkpoint
+from nuhtc.training.checkpoints.imagenet import load_imagenet
+from nuhtc.training.checkpoints.info import CheckpointInfo
+from nuhtc.training.checkpoints.open import open_checkpoint
 from nuhtc.training.data.classes import PANNUKE
-from nuhtc.training.imagenet import load_imagenet
-from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import LITE0, Preset
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nuhtc.runtime.bundle.card import NucleusClass
+from nuhtc.training.checkpoints.info import CheckpointInfo
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.network.nuhtc import NetworkSettings
 from nuhtc.training.network.presets import InferenceSettings, Preset
 from nuhtc.training.objective import ObjectiveSettings

@@ -10,8 +10,8 @@ from reference.tiny import TINY, TINY_INFO
 
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import CheckpointError
-from nuhtc.training import checkpoint
-from nuhtc.training.any_checkpoint import check_preset, is_ours
+from nuhtc.training.checkpoints import checkpoint
+from nuhtc.training.checkpoints.open import check_preset, is_ours
 from nuhtc.training.data.classes import parse_classes
 
 

@@ -14,8 +14,8 @@ from reference.tiny import TINY, TINY_INFO
 
 from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 from nuhtc.runtime.ground.errors import CheckpointError, OutputError
-from nuhtc.training import checkpoint
-from nuhtc.training.info import CheckpointInfo
+from nuhtc.training.checkpoints import checkpoint
+from nuhtc.training.checkpoints.info import CheckpointInfo
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import LITE0, PRESETS
 

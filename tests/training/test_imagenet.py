@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from nuhtc.runtime.ground.errors import CheckpointError, TrainingError
-from nuhtc.training import imagenet
-from nuhtc.training.imagenet import load_imagenet, load_timm_swin
+from nuhtc.training.checkpoints import imagenet
+from nuhtc.training.checkpoints.imagenet import load_imagenet, load_timm_swin
 from nuhtc.training.network.backbone import EfficientNetLite0
 from nuhtc.training.network.swin import SwinTransformer
 

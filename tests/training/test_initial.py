@@ -11,8 +11,8 @@ from reference.tiny import TINY, TINY_INFO
 from torch import Tensor
 
 from nuhtc.runtime.ground.errors import CheckpointError
-from nuhtc.training import checkpoint
-from nuhtc.training.initial import initialise
+from nuhtc.training.checkpoints import checkpoint
+from nuhtc.training.checkpoints.initial import initialise
 from nuhtc.training.network.nuhtc import PARTS, NuHTC
 from nuhtc.training.network.presets import LITE0, SWIN_T
 

@@ -13,7 +13,8 @@ import torch
 from reference.tiny import TINY, TINY_INFO, disc_image
 
 from nuhtc.runtime.ground.errors import OutputError, TrainingError
-from nuhtc.training import checkpoint, loop
+from nuhtc.training import loop
+from nuhtc.training.checkpoints import checkpoint
 from nuhtc.training.data.augment import AugmentSettings
 from nuhtc.training.data.selection import TrainingData
 from nuhtc.training.loop import Run, RunSettings

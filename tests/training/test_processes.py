@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from reference.tiny import disc_image
 
-from nuhtc.training import checkpoint
+from nuhtc.training.checkpoints import checkpoint
 from nuhtc.training.processes import Processes, own_device
 
 REFERENCE = Path(__file__).parents[1] / "reference"

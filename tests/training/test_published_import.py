@@ -14,7 +14,7 @@ from reference.published import PARITY, manifest
 from torch import Tensor
 
 from nuhtc.runtime.ground.errors import CheckpointError
-from nuhtc.training.published import load_published, read_published
+from nuhtc.training.checkpoints.published import load_published, read_published
 
 pytestmark = pytest.mark.skipif(
     not (PARITY / "state_dict_manifest.json").exists(), reason="key list absent: ../shared/parity"

@@ -21,13 +21,13 @@ from reference.published import (
 from torch import Tensor
 
 from nuhtc.native.proposals import watershed_boxes
+from nuhtc.training.checkpoints.published import load_published
 from nuhtc.training.inference import TileNuclei, detect, propose
 from nuhtc.training.network import boxes
 from nuhtc.training.network.box_head import STAGE_STDS, BoxLogits, class_scores
 from nuhtc.training.network.hybrid import Features
 from nuhtc.training.network.nuhtc import NuHTC, TrunkOutput
 from nuhtc.training.network.presets import SWIN_T
-from nuhtc.training.published import load_published
 
 pytestmark = pytest.mark.skipif(
     not (PARITY / "golden.npz").exists(), reason="golden values absent: ../shared/parity"

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from reference.tiny import TINY, disc_image
 
-from nuhtc.training import checkpoint
+from nuhtc.training.checkpoints import checkpoint
 from nuhtc.training.cli import main
 from nuhtc.training.data.selection import select
 from nuhtc.training.loop import Run

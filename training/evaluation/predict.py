@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import CheckpointError
-from nuhtc.training.any_checkpoint import open_checkpoint
+from nuhtc.training.checkpoints.open import open_checkpoint
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.evaluation.prediction import Prediction
 from nuhtc.training.evaluation.resolution import find_at

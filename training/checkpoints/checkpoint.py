@@ -15,8 +15,8 @@ from torch import Tensor
 from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 from nuhtc.runtime.ground.errors import CheckpointError, OutputError
 from nuhtc.runtime.ground.whole_files import whole_file
-from nuhtc.training.fit import check_fit
-from nuhtc.training.info import CheckpointInfo
+from nuhtc.training.checkpoints.fit import check_fit
+from nuhtc.training.checkpoints.info import CheckpointInfo
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import PRESETS, Preset
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from nuhtc.runtime.ground.errors import CheckpointError
-from nuhtc.training import checkpoint
-from nuhtc.training.any_checkpoint import check_preset, is_ours
-from nuhtc.training.fit import check_fit
+from nuhtc.training.checkpoints import checkpoint
+from nuhtc.training.checkpoints.fit import check_fit
+from nuhtc.training.checkpoints.open import check_preset, is_ours
+from nuhtc.training.checkpoints.published import PRESET, published_name, read_published
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import Preset
-from nuhtc.training.published import PRESET, published_name, read_published
 
 CLASS_TENSORS = re.compile(r"stages\.\d+\.classifier\.(weight|bias)")
 """Names of the tensors whose first dimension is the number of classes and 2 more."""

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from nuhtc.runtime.ground.errors import CheckpointError
-from nuhtc.training.fit import check_fit, refuse_listed
+from nuhtc.training.checkpoints.fit import check_fit, refuse_listed
+from nuhtc.training.checkpoints.tensors_only import load_tensors
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import SWIN_T
 from nuhtc.training.network.swin import SwinTransformer
-from nuhtc.training.tensors_only import load_tensors
 
 PRESET = SWIN_T
 """The preset that published checkpoints are for."""

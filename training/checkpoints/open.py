@@ -5,13 +5,13 @@ from pathlib import Path
 
 from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 from nuhtc.runtime.ground.errors import CheckpointError
-from nuhtc.training import checkpoint
+from nuhtc.training.checkpoints import checkpoint
+from nuhtc.training.checkpoints.info import CheckpointInfo
+from nuhtc.training.checkpoints.published import PRESET, Published, load_published
+from nuhtc.training.checkpoints.tensors_only import load_tensors
 from nuhtc.training.data.classes import PANNUKE, _colored
-from nuhtc.training.info import CheckpointInfo
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import Preset
-from nuhtc.training.published import PRESET, Published, load_published
-from nuhtc.training.tensors_only import load_tensors
 
 
 def is_ours(path: Path) -> bool:
