@@ -17,13 +17,13 @@ from tqdm import tqdm
 
 from nuhtc.runtime.ground.errors import CheckpointError, TrainingError
 from nuhtc.runtime.ground.whole_files import prepare_folder
+from nuhtc.training.augmentation.random_tiles import RandomTiles, TileTargets, batches
 from nuhtc.training.average import Averaged
 from nuhtc.training.checkpoints import checkpoint
 from nuhtc.training.checkpoints.info import CheckpointInfo
 from nuhtc.training.curves import plot_curves
 from nuhtc.training.data.images import Part, Pictures
 from nuhtc.training.data.selection import TrainingData
-from nuhtc.training.data.tiles import RandomTiles, TileTargets, batches
 from nuhtc.training.evaluation.validation import ImageResult, summarise, validate
 from nuhtc.training.logs import TrainingLog
 from nuhtc.training.network.nuhtc import NuHTC

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torchvision.ops import nms
 
 from nuhtc.native import proposals as kernels
-from nuhtc.training.data.tiles import TileTargets, stack_pictures
+from nuhtc.training.augmentation.random_tiles import TileTargets, stack_pictures
 from nuhtc.training.losses import SeesawLoss, dice_loss, smooth_l1
 from nuhtc.training.network import boxes
 from nuhtc.training.network.box_head import STAGE_STDS

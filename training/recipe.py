@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from torch import nn
 
-from nuhtc.training.data.augment import AugmentSettings
-from nuhtc.training.data.augment_published import PublishedAugment
+from nuhtc.training.augmentation.augment import AugmentSettings
+from nuhtc.training.augmentation.augment_published import PublishedAugment
 
 
 @dataclass(frozen=True)

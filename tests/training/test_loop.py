@@ -14,8 +14,8 @@ from reference.tiny import TINY, TINY_INFO, disc_image
 
 from nuhtc.runtime.ground.errors import OutputError, TrainingError
 from nuhtc.training import loop
+from nuhtc.training.augmentation.augment import AugmentSettings
 from nuhtc.training.checkpoints import checkpoint
-from nuhtc.training.data.augment import AugmentSettings
 from nuhtc.training.data.selection import TrainingData
 from nuhtc.training.loop import Run, RunSettings
 from nuhtc.training.network.nuhtc import NuHTC

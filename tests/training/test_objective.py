@@ -12,8 +12,8 @@ from reference.tiny import TINY, disc_image, generator
 from torch import Tensor
 
 from nuhtc.training import objective as objective_module
-from nuhtc.training.data.augment import AugmentSettings
-from nuhtc.training.data.tiles import UNTYPED, RandomTiles, TileTargets, make_targets
+from nuhtc.training.augmentation.augment import AugmentSettings
+from nuhtc.training.augmentation.random_tiles import UNTYPED, RandomTiles, TileTargets, make_targets
 from nuhtc.training.network import boxes
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.rpn import DELTA_STDS

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from nuhtc.training import objective as objective_module
-from nuhtc.training.data.augment import AugmentSettings
-from nuhtc.training.data.tiles import RandomTiles, TileTargets
+from nuhtc.training.augmentation.augment import AugmentSettings
+from nuhtc.training.augmentation.random_tiles import RandomTiles, TileTargets
 from nuhtc.training.losses import SeesawLoss
 from nuhtc.training.network.presets import SWIN_T
 from nuhtc.training.objective import Objective, ObjectiveSettings

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from nuhtc.training.augmentation.random_tiles import make_targets
 from nuhtc.training.checkpoints.imagenet import load_imagenet
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import renumber
 from nuhtc.training.data.open import open_set
-from nuhtc.training.data.tiles import make_targets
 from nuhtc.training.evaluation.validation import summarise, validate
 from nuhtc.training.network.presets import LITE0
 from nuhtc.training.objective import Objective

@@ -7,8 +7,8 @@ import pytest
 import torch
 from reference.tiny import TINY
 
+from nuhtc.training.augmentation.augment_published import PublishedAugment
 from nuhtc.training.average import Averaged
-from nuhtc.training.data.augment_published import PublishedAugment
 from nuhtc.training.network.presets import LITE0, SWIN_T
 from nuhtc.training.recipe import (
     Cosine,

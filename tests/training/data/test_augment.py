@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 from reference.blobs import random_ellipses
 from reference.tiny import bounds, disc_image
 
-from nuhtc.training.data.augment import AugmentSettings, draw_tile
-from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.data.sampling import ClassAware
-from nuhtc.training.data.tiles import (
+from nuhtc.training.augmentation.augment import AugmentSettings, draw_tile
+from nuhtc.training.augmentation.random_tiles import (
     MIN_AREA,
     UNTYPED,
     RandomTiles,
@@ -27,6 +25,8 @@ from nuhtc.training.data.tiles import (
     make_targets,
     stack_pictures,
 )
+from nuhtc.training.augmentation.sampling import ClassAware
+from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.processes import Processes
 
 STILL = AugmentSettings(scale=(1, 1), rotation=0, shear=0, stain=0, colour=0, blur=0, noise=0)

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from reference.blobs import random_ellipses
 from scipy import ndimage
 
-from nuhtc.training.data import augment_published
-from nuhtc.training.data.augment_published import (
+from nuhtc.training.augmentation import augment_published
+from nuhtc.training.augmentation.augment_published import (
     FILL,
     PublishedAugment,
     draw_published_tile,
 )
+from nuhtc.training.augmentation.random_tiles import make_targets
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.data.tiles import make_targets
 
 STILL = PublishedAugment(
     photometric=0, swap_channels=0, flip=0, corrupt=0, translate=0, rotate=0, shear=0

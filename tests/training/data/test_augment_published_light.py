@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 from numpy.typing import NDArray
 
-from nuhtc.training.data.augment_published import (
+from nuhtc.training.augmentation.augment_published import (
     PublishedAugment,
     draw_published_tile,
     turn_hue,

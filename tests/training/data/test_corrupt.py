@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 from numpy.typing import NDArray
 
-from nuhtc.training.data import corrupt as corruptions
-from nuhtc.training.data.corrupt import CORRUPTIONS, corrupt, scale_saturation, to_bytes
+from nuhtc.training.augmentation import corrupt as corruptions
+from nuhtc.training.augmentation.corrupt import CORRUPTIONS, corrupt, scale_saturation, to_bytes
 
 Change = Callable[[NDArray[np.float32], np.random.Generator], NDArray[np.float32]]
 

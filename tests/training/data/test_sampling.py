@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from reference.blobs import random_ellipses
 
 from nuhtc.runtime.ground.errors import DataError
+from nuhtc.training.augmentation.sampling import ClassAware, class_presence, focus
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.data.sampling import ClassAware, class_presence, focus
 
 
 def picture(types: Sequence[int] | None, name: str = "made") -> AnnotatedImage:

@@ -1,7 +1,7 @@
 """Augmentation as published: light, mirroring, a corruption, a small movement.
 
 The recipe of Li et al. 2025, made for pictures of 256 x 256 pixels that are tiles already. Like
-:mod:`nuhtc.training.data.augment`, everything is drawn from the caller's generator.
+:mod:`nuhtc.training.augmentation.augment`, everything is drawn from the caller's generator.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nuhtc.training.data.corrupt import corrupt, hsv_value, scale_saturation, to_bytes
+from nuhtc.training.augmentation.corrupt import corrupt, hsv_value, scale_saturation, to_bytes
 from nuhtc.training.data.images import AnnotatedImage
 
 FILL = 125
@@ -41,7 +41,7 @@ class PublishedAugment:
     flip: float = 0.5
     """Probability of mirroring: left-right, up-down or both."""
     corrupt: float = 0.5
-    """Probability of a corruption; see :mod:`nuhtc.training.data.corrupt`."""
+    """Probability of a corruption; see :mod:`nuhtc.training.augmentation.corrupt`."""
     corrupt_scale: int = 2
     """Corruptions count their pixels in the picture enlarged so many times."""
     translate: float = 0.1

@@ -10,10 +10,10 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from nuhtc.training.data.augment import AugmentSettings, draw_tile
-from nuhtc.training.data.augment_published import PublishedAugment, draw_published_tile
+from nuhtc.training.augmentation.augment import AugmentSettings, draw_tile
+from nuhtc.training.augmentation.augment_published import PublishedAugment, draw_published_tile
+from nuhtc.training.augmentation.sampling import ClassAware, class_presence, focus
 from nuhtc.training.data.images import Pictures
-from nuhtc.training.data.sampling import ClassAware, class_presence, focus
 from nuhtc.training.processes import Processes
 
 MIN_AREA = 16

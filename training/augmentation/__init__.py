@@ -1,0 +1,1 @@
+"""Random training tiles with their targets."""
