@@ -102,13 +102,13 @@ def test_kernels_import_nothing_of_other_rooms(path: Path) -> None:
 def test_the_rule_finds_what_it_forbids(tmp_path: Path) -> None:
     path = tmp_path / "wrong.py"
     path.write_text(
-        "def late():\n    import torch.nn\n    from nuhtc.training.losses import x\n"
+        "def late():\n    import torch.nn\n    from nuhtc.training.objective.losses import x\n"
         "from nuhtc import export\nfrom . import grid\nimport runtime.grid\n"
     )
     names = imported(path)
     assert names == {
         "torch.nn",
-        "nuhtc.training.losses.x",
+        "nuhtc.training.objective.losses.x",
         "nuhtc.export",
         "..grid",
         "runtime.grid",

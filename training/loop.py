@@ -28,7 +28,7 @@ from nuhtc.training.evaluation.validation import ImageResult, summarise, validat
 from nuhtc.training.logs import TrainingLog
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import Preset
-from nuhtc.training.objective import Objective
+from nuhtc.training.objective.objective import Objective
 from nuhtc.training.processes import Processes
 from nuhtc.training.recipe import Recipe, parameter_groups, rate_at, set_training
 

@@ -14,7 +14,7 @@ from nuhtc.training.checkpoints.info import CheckpointInfo
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.network.nuhtc import NetworkSettings
 from nuhtc.training.network.presets import InferenceSettings, Preset
-from nuhtc.training.objective import ObjectiveSettings
+from nuhtc.training.objective.objective import ObjectiveSettings
 from nuhtc.training.recipe import Recipe
 
 NAMES = ("Bright", "Dark")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reference.tiny import generator
 from torch.nn import functional
 
-from nuhtc.training.losses import SeesawLoss, dice_loss, smooth_l1
+from nuhtc.training.objective.losses import SeesawLoss, dice_loss, smooth_l1
 
 CLASSES = 3
 

@@ -11,14 +11,14 @@ import torch
 from reference.tiny import TINY, disc_image, generator
 from torch import Tensor
 
-from nuhtc.training import objective as objective_module
 from nuhtc.training.augmentation.augment import AugmentSettings
 from nuhtc.training.augmentation.random_tiles import UNTYPED, RandomTiles, TileTargets, make_targets
 from nuhtc.training.network import boxes
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.rpn import DELTA_STDS
-from nuhtc.training.objective import Objective, ObjectiveSettings
-from nuhtc.training.targets import SampledRegions, crop_masks, sample_regions
+from nuhtc.training.objective import objective as objective_module
+from nuhtc.training.objective.objective import Objective, ObjectiveSettings
+from nuhtc.training.objective.targets import SampledRegions, crop_masks, sample_regions
 
 SIDE = 96
 

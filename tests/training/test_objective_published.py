@@ -13,13 +13,13 @@ from reference.tiny import TINY, disc_image, generator
 from torch import Tensor
 from torch.nn import functional
 
-from nuhtc.training import objective as objective_module
 from nuhtc.training.augmentation.augment import AugmentSettings
 from nuhtc.training.augmentation.random_tiles import RandomTiles, TileTargets
-from nuhtc.training.losses import SeesawLoss
 from nuhtc.training.network.presets import SWIN_T
-from nuhtc.training.objective import Objective, ObjectiveSettings
-from nuhtc.training.targets import BACKGROUND, assign, sample_regions
+from nuhtc.training.objective import objective as objective_module
+from nuhtc.training.objective.losses import SeesawLoss
+from nuhtc.training.objective.objective import Objective, ObjectiveSettings
+from nuhtc.training.objective.targets import BACKGROUND, assign, sample_regions
 
 SIDE = 96
 

@@ -14,7 +14,7 @@ from nuhtc.training.data.numbering import renumber
 from nuhtc.training.data.open import open_set
 from nuhtc.training.evaluation.validation import summarise, validate
 from nuhtc.training.network.presets import LITE0
-from nuhtc.training.objective import Objective
+from nuhtc.training.objective.objective import Objective
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "consep"
 SIDE = 128

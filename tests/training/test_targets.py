@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from nuhtc.training.network import boxes
-from nuhtc.training.targets import (
+from nuhtc.training.objective.targets import (
     BACKGROUND,
     IGNORED,
     SampledRegions,

@@ -8,7 +8,7 @@ from torch import nn
 from nuhtc.training.network.backbone import EfficientNetLite0
 from nuhtc.training.network.nuhtc import NetworkSettings, NuHTC
 from nuhtc.training.network.swin import SwinTransformer
-from nuhtc.training.objective import ObjectiveSettings
+from nuhtc.training.objective.objective import ObjectiveSettings
 from nuhtc.training.recipe import LITE0_RECIPE, PUBLISHED_RECIPE, Recipe
 
 

@@ -14,13 +14,13 @@ from torchvision.ops import nms
 
 from nuhtc.native import proposals as kernels
 from nuhtc.training.augmentation.random_tiles import TileTargets, stack_pictures
-from nuhtc.training.losses import SeesawLoss, dice_loss, smooth_l1
 from nuhtc.training.network import boxes
 from nuhtc.training.network.box_head import STAGE_STDS
 from nuhtc.training.network.hybrid import Features
 from nuhtc.training.network.nuhtc import NuHTC, TrunkOutput
 from nuhtc.training.network.rpn import DELTA_STDS
-from nuhtc.training.targets import (
+from nuhtc.training.objective.losses import SeesawLoss, dice_loss, smooth_l1
+from nuhtc.training.objective.targets import (
     IGNORED,
     SampledRegions,
     assign,
@@ -55,7 +55,7 @@ class ObjectiveSettings:
     positive_fraction: float = 0.25
     stage_weights: tuple[float, float, float] = (1.0, 0.5, 0.25)
     class_mean_over_all: bool = True
-    """See :class:`nuhtc.training.losses.SeesawLoss`."""
+    """See :class:`nuhtc.training.objective.losses.SeesawLoss`."""
     mask_samples: int = 256
     """At most this many regions of a tile train the mask head."""
     mask_weight: float = 0.25

@@ -1,0 +1,1 @@
+"""The losses, and what the network should have said."""
