@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import size_text
-from nuhtc.training.evaluation.coco_ap import CocoPicture, CocoScores, coco_picture, coco_scores
-from nuhtc.training.evaluation.coco_ap import shapes as coco_shapes
-from nuhtc.training.evaluation.hovernet import confusion, pair_near, pairing_radius
-from nuhtc.training.evaluation.instance import InstanceQuality, instance_quality
-from nuhtc.training.evaluation.overlaps import overlaps
-from nuhtc.training.evaluation.pannuke import class_qualities
 from nuhtc.training.evaluation.prediction import Prediction
+from nuhtc.training.measures.coco_ap import CocoPicture, CocoScores, coco_picture, coco_scores
+from nuhtc.training.measures.coco_ap import shapes as coco_shapes
+from nuhtc.training.measures.hovernet_protocol import confusion, pair_near, pairing_radius
+from nuhtc.training.measures.instance import InstanceQuality, instance_quality
+from nuhtc.training.measures.overlaps import overlaps
+from nuhtc.training.measures.pannuke_protocol import class_qualities
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class PictureResult:
     classes: tuple[InstanceQuality | None, ...]
     """of each compared class; None where the annotation holds none of it"""
     table: NDArray[np.int64]
-    """who was called what; see :func:`nuhtc.training.evaluation.hovernet.confusion`"""
+    """who was called what; see :func:`nuhtc.training.measures.hovernet_protocol.confusion`"""
     near_table: NDArray[np.int64]
-    """the same with :func:`nuhtc.training.evaluation.hovernet.pair_near`"""
+    """the same with :func:`nuhtc.training.measures.hovernet_protocol.pair_near`"""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.training.evaluation.evaluate import PictureResult
-from nuhtc.training.evaluation.hovernet import detection_scores
+from nuhtc.training.measures.hovernet_protocol import detection_scores
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -32,7 +32,7 @@ def intervals(
     pictures
         Each measured; one at least.
     qualities
-        Attributes of :class:`nuhtc.training.evaluation.instance.InstanceQuality`, whose mean
+        Attributes of :class:`nuhtc.training.measures.instance.InstanceQuality`, whose mean
         over the pictures is asked for.
     classes
         Names of the classes that were compared.

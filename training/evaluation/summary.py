@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.training.evaluation.coco_ap import AveragePrecision
 from nuhtc.training.evaluation.evaluate import Evaluation, PictureResult
-from nuhtc.training.evaluation.hovernet import detection_scores
-from nuhtc.training.evaluation.instance import InstanceQuality
 from nuhtc.training.evaluation.intervals import intervals
-from nuhtc.training.evaluation.pannuke import group, mean, mean_over_tissues, picture_mpq
+from nuhtc.training.measures.coco_ap import AveragePrecision
+from nuhtc.training.measures.hovernet_protocol import detection_scores
+from nuhtc.training.measures.instance import InstanceQuality
+from nuhtc.training.measures.pannuke_protocol import group, mean, mean_over_tissues, picture_mpq
 
 QUALITIES = ("dice", "aji", "aji_plus", "dq", "sq", "pq")
 

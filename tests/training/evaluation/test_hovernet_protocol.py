@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from nuhtc.training.data.numbering import majority_types, renumber
-from nuhtc.training.evaluation.hovernet import (
+from nuhtc.training.measures.hovernet_protocol import (
     centroids,
     confusion,
     detection_scores,

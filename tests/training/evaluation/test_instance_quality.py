@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from reference.blobs import random_ellipses
 from scipy.optimize import linear_sum_assignment
 
-from nuhtc.training.evaluation.instance import compare
-from nuhtc.training.evaluation.overlaps import best_assignment, best_for_each_truth, overlaps
+from nuhtc.training.measures.instance import compare
+from nuhtc.training.measures.overlaps import best_assignment, best_for_each_truth, overlaps
 
 PROTOCOL = Path(__file__).parents[4] / "shared" / "parity" / "metrics"
 

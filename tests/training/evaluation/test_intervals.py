@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from nuhtc.training.evaluation.evaluate import PictureResult
-from nuhtc.training.evaluation.instance import InstanceQuality
 from nuhtc.training.evaluation.intervals import intervals
+from nuhtc.training.measures.instance import InstanceQuality
 
 
 def picture(dice: float, right: int, missed: int) -> PictureResult:

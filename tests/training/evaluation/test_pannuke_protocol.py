@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from reference.evaluated import evaluated_golden
 
 from nuhtc.training.evaluation.cli import main
-from nuhtc.training.evaluation.overlaps import overlaps
-from nuhtc.training.evaluation.pannuke import (
+from nuhtc.training.evaluation.summary import class_rows, summarise_all, tissue_rows
+from nuhtc.training.measures.overlaps import overlaps
+from nuhtc.training.measures.pannuke_protocol import (
     class_qualities,
     group,
     mean,
     mean_over_tissues,
     picture_mpq,
 )
-from nuhtc.training.evaluation.summary import class_rows, summarise_all, tissue_rows
 
 PROTOCOL = Path(__file__).parents[4] / "shared" / "parity" / "metrics"
 NAN = float("nan")

@@ -18,9 +18,9 @@ from torch import Tensor
 from nuhtc.native.outlines import trace_masks
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.evaluation import validation
-from nuhtc.training.evaluation.instance import compare
 from nuhtc.training.evaluation.validation import paste, segment, summarise, validate
 from nuhtc.training.inference import TileNuclei
+from nuhtc.training.measures.instance import compare
 from nuhtc.training.network.presets import InferenceSettings
 
 SETTINGS = InferenceSettings()

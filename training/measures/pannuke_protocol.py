@@ -6,8 +6,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.training.evaluation.instance import InstanceQuality, instance_quality
-from nuhtc.training.evaluation.overlaps import Overlaps
+from nuhtc.training.measures.instance import InstanceQuality, instance_quality
+from nuhtc.training.measures.overlaps import Overlaps
 
 T = TypeVar("T")
 

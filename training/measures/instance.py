@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.training.evaluation.overlaps import (
+from nuhtc.training.measures.overlaps import (
     Overlaps,
     best_assignment,
     best_for_each_truth,

@@ -21,8 +21,8 @@ from pycocotools.cocoeval import COCOeval
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from nuhtc.training.evaluation.overlaps import Overlaps
-from nuhtc.training.evaluation.pannuke import mean
+from nuhtc.training.measures.overlaps import Overlaps
+from nuhtc.training.measures.pannuke_protocol import mean
 
 LOWEST_IOU = 0.5
 """The lowest threshold that COCO asks for."""
