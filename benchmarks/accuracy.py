@@ -17,9 +17,9 @@ import numpy as np
 from nuhtc.runtime.bundle.load import default_bundle
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.splits import split
-from nuhtc.training.evaluation.predict import predict
-from nuhtc.training.evaluation.predict_bundle import open_bundle_model
 from nuhtc.training.measures.instance import compare
+from nuhtc.training.predictions.bundle_model import open_bundle_model
+from nuhtc.training.predictions.model import predict
 
 MEASURES = ("pq", "dq", "sq", "dice")
 

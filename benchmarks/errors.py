@@ -24,9 +24,9 @@ from nuhtc.runtime.bundle.load import default_bundle
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.splits import split
-from nuhtc.training.evaluation.predict_bundle import open_bundle_model
-from nuhtc.training.evaluation.prediction import Prediction
 from nuhtc.training.measures.overlaps import overlaps
+from nuhtc.training.predictions.bundle_model import open_bundle_model
+from nuhtc.training.predictions.prediction import Prediction
 
 FATES = ("found", "badly outlined", "merged", "split", "missed")
 COLOURS = ("#3b6fb6", "#8fb3de", "#e0a63a", "#b07cc6", "#c8503c")

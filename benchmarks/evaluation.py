@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import renumber
 from nuhtc.training.evaluation.evaluate import Evaluation, Task, evaluate
-from nuhtc.training.evaluation.prediction import Prediction
 from nuhtc.training.evaluation.report import as_json, as_text, write_report
 from nuhtc.training.evaluation.summary import summarise_all
 from nuhtc.training.measures.overlaps import overlaps
+from nuhtc.training.predictions.prediction import Prediction
 
 CLASSES = ("Other", "Inflammatory", "Epithelial", "Spindle")
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from nuhtc.runtime.bundle.load import default_bundle
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.splits import split
-from nuhtc.training.evaluation.predict_bundle import BundleModel, open_bundle_model
 from nuhtc.training.measures.hovernet_protocol import centroids
 from nuhtc.training.measures.overlaps import overlaps
+from nuhtc.training.predictions.bundle_model import BundleModel, open_bundle_model
 
 EDGE = 32
 

@@ -17,15 +17,15 @@ from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage, AnnotatedSet
 from nuhtc.training.data.splits import split
 from nuhtc.training.evaluation.evaluate import Evaluation, Task, evaluate
-from nuhtc.training.evaluation.predict import predict
-from nuhtc.training.evaluation.predict_bundle import BundleModel
-from nuhtc.training.evaluation.prediction import Prediction
 from nuhtc.training.evaluation.summary import summarise_all
-from nuhtc.training.evaluation.validation import paste
 from nuhtc.training.inference import detect
 from nuhtc.training.network.boxes import iou
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import InferenceSettings
+from nuhtc.training.predictions.bundle_model import BundleModel
+from nuhtc.training.predictions.model import predict
+from nuhtc.training.predictions.prediction import Prediction
+from nuhtc.training.predictions.validation import paste
 
 SAME_NUCLEUS_IOU = 0.5
 """Boxes overlapping at least this much show the same nucleus."""

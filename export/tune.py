@@ -18,11 +18,11 @@ from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedSet
 from nuhtc.training.evaluation.evaluate import Evaluation
-from nuhtc.training.evaluation.predict import predict
-from nuhtc.training.evaluation.predict_bundle import BundleModel
 from nuhtc.training.evaluation.summary import summarise_all
 from nuhtc.training.measures.instance import compare
 from nuhtc.training.measures.overlaps import overlaps
+from nuhtc.training.predictions.bundle_model import BundleModel
+from nuhtc.training.predictions.model import predict
 
 FLOOR = 0.02
 """Nuclei less sure than this are not looked at."""

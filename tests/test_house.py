@@ -31,7 +31,7 @@ ALLOWED = {
 
 EXCEPTIONS = {
     "training/run_folder.py": {"runtime.lock"},
-    "training/evaluation/predict_bundle.py": {"runtime"},
+    "training/predictions/bundle_model.py": {"runtime"},
     "training/evaluation/cli.py": {"runtime.arguments"},
     "training/inference.py": {"runtime.calibration"},
     "export/prove.py": {"runtime.engines.open"},

@@ -24,11 +24,11 @@ from nuhtc.training.checkpoints.info import CheckpointInfo
 from nuhtc.training.curves import plot_curves
 from nuhtc.training.data.images import Part, Pictures
 from nuhtc.training.data.selection import TrainingData
-from nuhtc.training.evaluation.validation import ImageResult, summarise, validate
 from nuhtc.training.logs import TrainingLog
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import Preset
 from nuhtc.training.objective.objective import Objective
+from nuhtc.training.predictions.validation import ImageResult, summarise, validate
 from nuhtc.training.processes import Processes
 from nuhtc.training.recipe import Recipe, parameter_groups, rate_at, set_training
 

@@ -8,7 +8,7 @@ from reference.blobs import random_ellipses
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import majority_types, renumber
 from nuhtc.training.evaluation.evaluate import Evaluation, Task, evaluate
-from nuhtc.training.evaluation.prediction import Prediction
+from nuhtc.training.predictions.prediction import Prediction
 
 NAMES = ("Other", "Inflammatory", "Epithelial", "Spindle")
 

@@ -12,9 +12,9 @@ from nuhtc.training.checkpoints.imagenet import load_imagenet
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import renumber
 from nuhtc.training.data.open import open_set
-from nuhtc.training.evaluation.validation import summarise, validate
 from nuhtc.training.network.presets import LITE0
 from nuhtc.training.objective.objective import Objective
+from nuhtc.training.predictions.validation import summarise, validate
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "consep"
 SIDE = 128

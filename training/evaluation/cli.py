@@ -19,12 +19,12 @@ from nuhtc.training.data.images import AnnotatedImage, AnnotatedSet
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.splits import split
 from nuhtc.training.evaluation.evaluate import Evaluation, Task, evaluate
-from nuhtc.training.evaluation.predict import Model, open_model, predict
-from nuhtc.training.evaluation.prediction import Prediction
 from nuhtc.training.evaluation.report import as_json, as_text, write_report
-from nuhtc.training.evaluation.save import LAYOUTS, saving
-from nuhtc.training.evaluation.saved import Saved, open_saved
 from nuhtc.training.evaluation.summary import summarise_all
+from nuhtc.training.predictions.model import Model, open_model, predict
+from nuhtc.training.predictions.prediction import Prediction
+from nuhtc.training.predictions.save import LAYOUTS, saving
+from nuhtc.training.predictions.saved import Saved, open_saved
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import size_text
-from nuhtc.training.evaluation.prediction import Prediction
 from nuhtc.training.measures.coco_ap import CocoPicture, CocoScores, coco_picture, coco_scores
 from nuhtc.training.measures.coco_ap import shapes as coco_shapes
 from nuhtc.training.measures.hovernet_protocol import confusion, pair_near, pairing_radius
 from nuhtc.training.measures.instance import InstanceQuality, instance_quality
 from nuhtc.training.measures.overlaps import overlaps
 from nuhtc.training.measures.pannuke_protocol import class_qualities
+from nuhtc.training.predictions.prediction import Prediction
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from pycocotools.cocoeval import COCOeval
 from reference.evaluated import made_picture, made_prediction, perfect
 
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.evaluation.prediction import Prediction
 from nuhtc.training.measures import coco_ap
 from nuhtc.training.measures.coco_ap import CocoPicture, coco_picture, coco_scores, shapes
 from nuhtc.training.measures.overlaps import overlaps
+from nuhtc.training.predictions.prediction import Prediction
 
 Pair = tuple[AnnotatedImage, Prediction]
 

@@ -12,10 +12,11 @@ from reference.evaluated import made_picture, made_prediction
 from reference.made_nuclei import made_bundle
 from reference.oracle import OracleEngine, paint
 
-from nuhtc.training.evaluation import cli, predict_bundle
+from nuhtc.training.evaluation import cli
 from nuhtc.training.evaluation.cli import main
-from nuhtc.training.evaluation.prediction import Prediction
-from nuhtc.training.evaluation.save import saving
+from nuhtc.training.predictions import bundle_model as predict_bundle
+from nuhtc.training.predictions.prediction import Prediction
+from nuhtc.training.predictions.save import saving
 
 FILES = ("classes.csv", "confusion.csv", "evaluation.png", "images.csv", "summary.json",
          "tissues.csv")  # fmt: skip

@@ -9,7 +9,6 @@ from reference.evaluated import NAMES, made_picture, made_prediction, perfect, t
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.evaluation.evaluate import evaluate, shared_classes
-from nuhtc.training.evaluation.prediction import Prediction
 from nuhtc.training.evaluation.summary import (
     QUALITIES,
     class_rows,
@@ -18,6 +17,7 @@ from nuhtc.training.evaluation.summary import (
     summarise_all,
     tissue_rows,
 )
+from nuhtc.training.predictions.prediction import Prediction
 
 PICTURES = [
     made_picture(seed, tissue=tissue) for seed, tissue in enumerate(("Lung", "Skin", "Lung"))

@@ -15,15 +15,16 @@ from torch import Tensor
 from nuhtc.runtime.ground.errors import BundleError, CheckpointError, EngineError, NuhtcError
 from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.evaluation import predict as module
-from nuhtc.training.evaluation import predict_bundle, validation
-from nuhtc.training.evaluation.predict import Checkpoint, open_model, predict
-from nuhtc.training.evaluation.predict_bundle import BundleModel
-from nuhtc.training.evaluation.predict_bundle import paint as paint_outlines
-from nuhtc.training.evaluation.prediction import Prediction
-from nuhtc.training.evaluation.resolution import bring_back
 from nuhtc.training.inference import TileNuclei
 from nuhtc.training.measures.instance import compare
+from nuhtc.training.predictions import bundle_model as predict_bundle
+from nuhtc.training.predictions import model as module
+from nuhtc.training.predictions import validation
+from nuhtc.training.predictions.bundle_model import BundleModel
+from nuhtc.training.predictions.bundle_model import paint as paint_outlines
+from nuhtc.training.predictions.model import Checkpoint, open_model, predict
+from nuhtc.training.predictions.prediction import Prediction
+from nuhtc.training.predictions.rescale import bring_back
 
 TRUTH = random_ellipses(4, 200, 180, 30, (12.0, 24.0))
 

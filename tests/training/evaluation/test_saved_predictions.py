@@ -13,10 +13,10 @@ from scipy.io import loadmat, savemat
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import CONSEP
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.evaluation.prediction import Prediction
-from nuhtc.training.evaluation.save import saving
-from nuhtc.training.evaluation.saved import open_saved
 from nuhtc.training.measures.hovernet_protocol import centroids
+from nuhtc.training.predictions.prediction import Prediction
+from nuhtc.training.predictions.save import saving
+from nuhtc.training.predictions.saved import open_saved
 
 
 class MadeSet:

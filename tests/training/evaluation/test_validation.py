@@ -17,11 +17,11 @@ from torch import Tensor
 
 from nuhtc.native.outlines import trace_masks
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.evaluation import validation
-from nuhtc.training.evaluation.validation import paste, segment, summarise, validate
 from nuhtc.training.inference import TileNuclei
 from nuhtc.training.measures.instance import compare
 from nuhtc.training.network.presets import InferenceSettings
+from nuhtc.training.predictions import validation
+from nuhtc.training.predictions.validation import paste, segment, summarise, validate
 
 SETTINGS = InferenceSettings()
 

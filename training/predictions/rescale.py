@@ -8,7 +8,7 @@ from PIL import Image
 
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import renumber
-from nuhtc.training.evaluation.prediction import Prediction
+from nuhtc.training.predictions.prediction import Prediction
 
 SAME_SCALE = 0.02
 """Relative difference of um/px below which nothing is resampled: a scanner's 0.2527 is 0.25."""

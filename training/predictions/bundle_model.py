@@ -14,7 +14,7 @@ from nuhtc.runtime.pipeline.segment import engine_for, segment_slide
 from nuhtc.runtime.pipeline.settings import RunSettings
 from nuhtc.runtime.slides.picture import ArraySlide
 from nuhtc.training.data.numbering import renumber
-from nuhtc.training.evaluation.prediction import Prediction
+from nuhtc.training.predictions.prediction import Prediction
 
 OVERLAP_PX = 64
 MIN_AREA_UM2 = 2.0

@@ -11,10 +11,10 @@ from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training.checkpoints.open import open_checkpoint
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.evaluation.prediction import Prediction
-from nuhtc.training.evaluation.resolution import find_at
-from nuhtc.training.evaluation.validation import segment
 from nuhtc.training.network.resize import tile_multiple
+from nuhtc.training.predictions.prediction import Prediction
+from nuhtc.training.predictions.rescale import find_at
+from nuhtc.training.predictions.validation import segment
 
 
 class Model(Protocol):
@@ -107,7 +107,7 @@ def open_model(
     """
     if path.is_dir() or path.suffix.lower() == ".zip":
         # ONNX Runtime and the slide readers are loaded for bundles only.
-        from nuhtc.training.evaluation.predict_bundle import open_bundle_model
+        from nuhtc.training.predictions.bundle_model import open_bundle_model
 
         return open_bundle_model(path, tile, threads, flips, engine, precision)
     if not path.exists():

@@ -12,9 +12,9 @@ from scipy.io import savemat
 
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.runtime.ground.whole_files import prepare_folder, whole_file
-from nuhtc.training.evaluation.prediction import Prediction
-from nuhtc.training.evaluation.saved import ABOUT, FORMAT
 from nuhtc.training.measures.hovernet_protocol import centroids
+from nuhtc.training.predictions.prediction import Prediction
+from nuhtc.training.predictions.saved import ABOUT, FORMAT
 
 LAYOUTS = ("pannuke", "consep")
 """Each is a folder of its own in ``--out``."""

@@ -15,8 +15,8 @@ from scipy.io import loadmat
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedSet
 from nuhtc.training.data.reading import open_npy, read_json, reason
-from nuhtc.training.evaluation.arrays import ARRAYS, Arrays, has_types, to_prediction
-from nuhtc.training.evaluation.prediction import Prediction
+from nuhtc.training.predictions.arrays import ARRAYS, Arrays, has_types, to_prediction
+from nuhtc.training.predictions.prediction import Prediction
 
 ABOUT = "predictions.json"
 FORMAT = "nuhtc-predictions"

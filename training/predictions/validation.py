@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from nuhtc.training.data.images import DEFAULT_MPP, Pictures
-from nuhtc.training.evaluation.prediction import Prediction
-from nuhtc.training.evaluation.resolution import find_at
 from nuhtc.training.inference import TileNuclei, detect
 from nuhtc.training.measures.instance import InstanceQuality, instance_quality
 from nuhtc.training.measures.overlaps import overlaps
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import InferenceSettings
+from nuhtc.training.predictions.prediction import Prediction
+from nuhtc.training.predictions.rescale import find_at
 
 OVERLAP = 64
 """Pixels that neighbouring tiles share."""

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.numbering import renumber, whole_numbers
-from nuhtc.training.evaluation.prediction import Prediction
+from nuhtc.training.predictions.prediction import Prediction
 
 ARRAYS = ("inst_map", "type_map", "inst_type", "inst_uid", "inst_score")
 """Those that are read from a ``.mat`` or ``.npz`` file."""

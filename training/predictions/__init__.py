@@ -1,0 +1,1 @@
+"""What a model, or a file, says of a picture."""
