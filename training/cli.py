@@ -21,11 +21,11 @@ from nuhtc.training.checkpoints.info import CheckpointInfo
 from nuhtc.training.checkpoints.initial import initialise
 from nuhtc.training.checkpoints.open import data_of
 from nuhtc.training.data.selection import Selection, select
-from nuhtc.training.loop import AUTOCAST, Run, RunSettings
+from nuhtc.training.loop.loop import AUTOCAST, Run, RunSettings
+from nuhtc.training.loop.processes import Processes, own_device, processes
+from nuhtc.training.loop.recipe import AUGMENTS, SCHEDULES, Recipe
 from nuhtc.training.network.nuhtc import PARTS, NuHTC
 from nuhtc.training.network.presets import PRESETS, Preset
-from nuhtc.training.processes import Processes, own_device, processes
-from nuhtc.training.recipe import AUGMENTS, SCHEDULES, Recipe
 
 DEFAULTS = RunSettings()
 

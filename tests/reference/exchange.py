@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nuhtc.training.processes import processes
+from nuhtc.training.loop.processes import processes
 
 if __name__ == "__main__":
     with processes(torch.device("cpu")) as group:

@@ -12,10 +12,10 @@ from torch.nn import functional
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.training.checkpoints.info import CheckpointInfo
 from nuhtc.training.data.images import AnnotatedImage
+from nuhtc.training.loop.recipe import Recipe
 from nuhtc.training.network.nuhtc import NetworkSettings
 from nuhtc.training.network.presets import InferenceSettings, Preset
 from nuhtc.training.objective.objective import ObjectiveSettings
-from nuhtc.training.recipe import Recipe
 
 NAMES = ("Bright", "Dark")
 

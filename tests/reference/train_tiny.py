@@ -16,7 +16,7 @@ import torch
 from reference.tiny import TINY
 
 from nuhtc.training.cli import main
-from nuhtc.training.loop import Run
+from nuhtc.training.loop.loop import Run
 from nuhtc.training.network.presets import PRESETS
 
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from nuhtc.runtime.ground.errors import TrainingError
-from nuhtc.training.curves import plot_curves
-from nuhtc.training.logs import TrainingLog
+from nuhtc.training.loop.curves import plot_curves
+from nuhtc.training.loop.logs import TrainingLog
 
 PARTS = ("rpn", "semantic", *(f"{kind}_{i}" for i in (1, 2, 3) for kind in ("class", "box")))
 

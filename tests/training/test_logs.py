@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nuhtc.runtime.ground.errors import TrainingError
-from nuhtc.training.logs import FIRST_COLUMNS, TrainingLog, read_log
+from nuhtc.training.loop.logs import FIRST_COLUMNS, TrainingLog, read_log
 
 HEADER = "step,seconds,learning_rate,validation_pq,loss,box,mask\n"
 

@@ -13,15 +13,15 @@ import torch
 from reference.tiny import TINY, TINY_INFO, disc_image
 
 from nuhtc.runtime.ground.errors import OutputError, TrainingError
-from nuhtc.training import loop
 from nuhtc.training.augmentation.augment import AugmentSettings
 from nuhtc.training.checkpoints import checkpoint
 from nuhtc.training.data.selection import TrainingData
-from nuhtc.training.loop import Run, RunSettings
+from nuhtc.training.loop import loop
+from nuhtc.training.loop.loop import Run, RunSettings
+from nuhtc.training.loop.processes import Processes
+from nuhtc.training.loop.recipe import Recipe
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import PRESETS
-from nuhtc.training.processes import Processes
-from nuhtc.training.recipe import Recipe
 
 RECIPE = Recipe(batch=2, warmup=2)
 SETTINGS = RunSettings(steps=4, workers=0, validate_every=100, save_every=1, seed=3)

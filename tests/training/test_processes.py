@@ -13,7 +13,7 @@ from PIL import Image
 from reference.tiny import disc_image
 
 from nuhtc.training.checkpoints import checkpoint
-from nuhtc.training.processes import Processes, own_device
+from nuhtc.training.loop.processes import Processes, own_device
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 

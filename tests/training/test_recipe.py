@@ -8,9 +8,8 @@ import torch
 from reference.tiny import TINY
 
 from nuhtc.training.augmentation.augment_published import PublishedAugment
-from nuhtc.training.average import Averaged
-from nuhtc.training.network.presets import LITE0, SWIN_T
-from nuhtc.training.recipe import (
+from nuhtc.training.loop.average import Averaged
+from nuhtc.training.loop.recipe import (
     Cosine,
     Drops,
     Recipe,
@@ -18,6 +17,7 @@ from nuhtc.training.recipe import (
     rate_at,
     set_training,
 )
+from nuhtc.training.network.presets import LITE0, SWIN_T
 
 
 def test_the_rate_rises_then_falls() -> None:

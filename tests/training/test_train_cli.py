@@ -15,7 +15,7 @@ from reference.tiny import TINY, disc_image
 from nuhtc.training.checkpoints import checkpoint
 from nuhtc.training.cli import main
 from nuhtc.training.data.selection import select
-from nuhtc.training.loop import Run
+from nuhtc.training.loop.loop import Run
 from nuhtc.training.network.presets import PRESETS
 
 TRAIN_TINY = Path(__file__).parents[1] / "reference" / "train_tiny.py"

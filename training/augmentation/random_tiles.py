@@ -14,7 +14,7 @@ from nuhtc.training.augmentation.augment import AugmentSettings, draw_tile
 from nuhtc.training.augmentation.augment_published import PublishedAugment, draw_published_tile
 from nuhtc.training.augmentation.sampling import ClassAware, class_presence, focus
 from nuhtc.training.data.images import Pictures
-from nuhtc.training.processes import Processes
+from nuhtc.training.loop.processes import Processes
 
 MIN_AREA = 16
 """Nuclei with fewer visible pixels are no targets."""

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from nuhtc.training.loop.recipe import LITE0_RECIPE, PUBLISHED_RECIPE, Recipe
 from nuhtc.training.network.backbone import EfficientNetLite0
 from nuhtc.training.network.nuhtc import NetworkSettings, NuHTC
 from nuhtc.training.network.swin import SwinTransformer
 from nuhtc.training.objective.objective import ObjectiveSettings
-from nuhtc.training.recipe import LITE0_RECIPE, PUBLISHED_RECIPE, Recipe
 
 
 @dataclass(frozen=True)

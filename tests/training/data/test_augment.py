@@ -27,7 +27,7 @@ from nuhtc.training.augmentation.random_tiles import (
 )
 from nuhtc.training.augmentation.sampling import ClassAware
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.processes import Processes
+from nuhtc.training.loop.processes import Processes
 
 STILL = AugmentSettings(scale=(1, 1), rotation=0, shear=0, stain=0, colour=0, blur=0, noise=0)
 """Quarter turns, mirroring and cropping only."""

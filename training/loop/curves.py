@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from nuhtc.runtime.ground.errors import TrainingError
 from nuhtc.runtime.ground.whole_files import whole_file
-from nuhtc.training.logs import FIRST_COLUMNS, LogTable, read_log
+from nuhtc.training.loop.logs import FIRST_COLUMNS, LogTable, read_log
 
 DASHES = ("-", "--", ":")
 """Of the parts of the loss, once the ten colours are used up."""
@@ -21,7 +21,7 @@ def plot_curves(log_csv: Path, out: Path, title: str) -> None:
     Parameters
     ----------
     log_csv
-        What :class:`nuhtc.training.logs.TrainingLog` wrote.
+        What :class:`nuhtc.training.loop.logs.TrainingLog` wrote.
     out
         The picture, written whole or not at all; its suffix says the format (``.png``,
         ``.svg``, ``.pdf``).

@@ -18,19 +18,19 @@ from tqdm import tqdm
 from nuhtc.runtime.ground.errors import CheckpointError, TrainingError
 from nuhtc.runtime.ground.whole_files import prepare_folder
 from nuhtc.training.augmentation.random_tiles import RandomTiles, TileTargets, batches
-from nuhtc.training.average import Averaged
 from nuhtc.training.checkpoints import checkpoint
 from nuhtc.training.checkpoints.info import CheckpointInfo
-from nuhtc.training.curves import plot_curves
 from nuhtc.training.data.images import Part, Pictures
 from nuhtc.training.data.selection import TrainingData
-from nuhtc.training.logs import TrainingLog
+from nuhtc.training.loop.average import Averaged
+from nuhtc.training.loop.curves import plot_curves
+from nuhtc.training.loop.logs import TrainingLog
+from nuhtc.training.loop.processes import Processes
+from nuhtc.training.loop.recipe import Recipe, parameter_groups, rate_at, set_training
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import Preset
 from nuhtc.training.objective.objective import Objective
 from nuhtc.training.predictions.validation import ImageResult, summarise, validate
-from nuhtc.training.processes import Processes
-from nuhtc.training.recipe import Recipe, parameter_groups, rate_at, set_training
 
 AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16}
 """What convolutions and matrix products are worked out in."""
