@@ -32,7 +32,7 @@ ALLOWED = {
 EXCEPTIONS = {
     "training/run_folder.py": {"runtime.lock"},
     "training/predictions/bundle_model.py": {"runtime"},
-    "training/evaluation/cli.py": {"runtime.arguments"},
+    "training/cli/evaluate.py": {"runtime.arguments"},
     "training/inference.py": {"runtime.calibration"},
     "export/prove.py": {"runtime.engines.open"},
     "export/tune.py": {"runtime.calibration", "runtime.detections", "runtime.engines.open"},

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 from reference.tiny import TINY
 
-from nuhtc.training.cli import main
+from nuhtc.training.cli.train import main
 from nuhtc.training.loop.loop import Run
 from nuhtc.training.network.presets import PRESETS
 

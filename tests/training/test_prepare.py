@@ -29,7 +29,8 @@ from reference.made_sets import (
 
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import DataError, TrainingError
-from nuhtc.training import prepare_cli
+from nuhtc.training.cli import prepare as prepare_cli
+from nuhtc.training.cli.prepare import main
 from nuhtc.training.data import write
 from nuhtc.training.data.classes import PANNUKE
 from nuhtc.training.data.examine import examine
@@ -37,7 +38,6 @@ from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import renumber
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.write import FORMATS, write_set
-from nuhtc.training.prepare_cli import main
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "consep"
 
@@ -253,7 +253,7 @@ def test_folders_in_use(tmp_path: Path, source: str, capsys: pytest.CaptureFixtu
 
 
 def test_a_reader_that_has_seen_enough(source: str) -> None:
-    command = [sys.executable, "-m", "nuhtc.training.prepare_cli", source]
+    command = [sys.executable, "-m", "nuhtc.training.cli.prepare", source]
     read, write_end = os.pipe()
     os.close(read)
     done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, check=False)

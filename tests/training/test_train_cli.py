@@ -13,7 +13,7 @@ from PIL import Image
 from reference.tiny import TINY, disc_image
 
 from nuhtc.training.checkpoints import checkpoint
-from nuhtc.training.cli import main
+from nuhtc.training.cli.train import main
 from nuhtc.training.data.selection import select
 from nuhtc.training.loop.loop import Run
 from nuhtc.training.network.presets import PRESETS

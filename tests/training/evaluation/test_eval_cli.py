@@ -12,8 +12,8 @@ from reference.evaluated import made_picture, made_prediction
 from reference.made_nuclei import made_bundle
 from reference.oracle import OracleEngine, paint
 
-from nuhtc.training.evaluation import cli
-from nuhtc.training.evaluation.cli import main
+from nuhtc.training.cli import evaluate as cli
+from nuhtc.training.cli.evaluate import main
 from nuhtc.training.predictions import bundle_model as predict_bundle
 from nuhtc.training.predictions.prediction import Prediction
 from nuhtc.training.predictions.save import saving

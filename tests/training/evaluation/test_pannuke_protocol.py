@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from reference.evaluated import evaluated_golden
 
-from nuhtc.training.evaluation.cli import main
+from nuhtc.training.cli.evaluate import main
 from nuhtc.training.evaluation.summary import class_rows, summarise_all, tissue_rows
 from nuhtc.training.measures.overlaps import overlaps
 from nuhtc.training.measures.pannuke_protocol import (

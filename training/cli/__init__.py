@@ -1,0 +1,1 @@
+"""The commands `nuhtc-train`, `nuhtc-eval` and `nuhtc-prepare`."""
