@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from nuhtc.export.bundle import check_out, write_bundle
+from nuhtc.export.graphs.precisions import Wanted
+from nuhtc.export.graphs.write_bundle import check_out, write_bundle
 from nuhtc.export.limits import EXACT, HALF, INTEGER, ROUNDED
-from nuhtc.export.precisions import Wanted
 from nuhtc.export.prove import prove_parity
 from nuhtc.export.tensorrt import build_engines
 from nuhtc.export.tensorrt_options import add_options, options_of

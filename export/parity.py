@@ -8,7 +8,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from nuhtc.export.graphs import FEATURES, TRUNK_OUTPUTS, HeadsGraph, MasksGraph, TrunkGraph
+from nuhtc.export.graphs.trace import FEATURES, TRUNK_OUTPUTS, HeadsGraph, MasksGraph, TrunkGraph
 from nuhtc.export.limits import Limits
 from nuhtc.runtime.bundle.card import GRAPHS
 from nuhtc.runtime.bundle.load import Bundle

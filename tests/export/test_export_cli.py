@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 from reference.exports import Exported, export_trained
 
-from nuhtc.export import precisions
-from nuhtc.export.bundle import RESEARCH, make_card
 from nuhtc.export.cli import main
-from nuhtc.export.precisions import FLOAT, HALF, INTEGER
+from nuhtc.export.graphs import precisions
+from nuhtc.export.graphs.precisions import FLOAT, HALF, INTEGER
+from nuhtc.export.graphs.write_bundle import RESEARCH, make_card
 from nuhtc.export.tiles import example_tiles, read_tiles
 from nuhtc.runtime.bundle.card import PROOF_FILES
 from nuhtc.runtime.bundle.load import Bundle, load_bundle

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from reference.exports import Exported
 
-from nuhtc.export.graphs import (
+from nuhtc.export.graphs.precisions import FLOAT
+from nuhtc.export.graphs.trace import (
     FEATURES,
     HALF_STORAGE_FROM,
     OPSET,
@@ -23,7 +24,6 @@ from nuhtc.export.graphs import (
     TrunkGraph,
     store_half,
 )
-from nuhtc.export.precisions import FLOAT
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines import graphs as passed_on
 

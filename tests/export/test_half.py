@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from nuhtc.export.half import half_layers, to_half
+from nuhtc.export.graphs.half import half_layers, to_half
 from nuhtc.runtime.ground.errors import BundleError
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16

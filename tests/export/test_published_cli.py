@@ -9,10 +9,11 @@ import pytest
 import torch
 from reference.exports import Exported
 
-from nuhtc.export import cli, precisions
-from nuhtc.export.bundle import RESEARCH, UNKNOWN
+from nuhtc.export import cli
 from nuhtc.export.cli import main
-from nuhtc.export.precisions import FLOAT
+from nuhtc.export.graphs import precisions
+from nuhtc.export.graphs.precisions import FLOAT
+from nuhtc.export.graphs.write_bundle import RESEARCH, UNKNOWN
 from nuhtc.export.report import Report
 from nuhtc.runtime.bundle.load import load_bundle
 from nuhtc.training.data.classes import PANNUKE

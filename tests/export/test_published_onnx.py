@@ -26,7 +26,13 @@ from reference.published import (
 )
 from scipy.special import softmax
 
-from nuhtc.export.graphs import REGION_INPUTS, TRUNK_OUTPUTS, HeadsGraph, MasksGraph, TrunkGraph
+from nuhtc.export.graphs.trace import (
+    REGION_INPUTS,
+    TRUNK_OUTPUTS,
+    HeadsGraph,
+    MasksGraph,
+    TrunkGraph,
+)
 from nuhtc.runtime.bundle.card import FEATURES
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines.cascade import propose

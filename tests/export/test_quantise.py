@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from nuhtc.export.quantise import quantise, sensitive
+from nuhtc.export.graphs.quantise import quantise, sensitive
 
 node = helper.make_node
 

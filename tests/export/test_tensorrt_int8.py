@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from nuhtc.export.quantise import quantise
+from nuhtc.export.graphs.quantise import quantise
 from nuhtc.export.tensorrt_graph import run
 from nuhtc.export.tensorrt_int8 import symmetric
 

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from reference.published import golden_tiles, golden_values, published_file
 
-from nuhtc.export.bundle import make_card, write_bundle
-from nuhtc.export.graphs import store_half
-from nuhtc.export.half import to_half
-from nuhtc.export.precisions import FLOAT, HALF, INTEGER, Wanted
-from nuhtc.export.quantise import QUANTISED, calibration_feeds, quantise
+from nuhtc.export.graphs.half import to_half
+from nuhtc.export.graphs.precisions import FLOAT, HALF, INTEGER, Wanted
+from nuhtc.export.graphs.quantise import QUANTISED, calibration_feeds, quantise
+from nuhtc.export.graphs.trace import store_half
+from nuhtc.export.graphs.write_bundle import make_card, write_bundle
 from nuhtc.export.tiles import example_tiles
 from nuhtc.runtime.bundle.card import GRAPHS, DataSource, GraphSet, NucleusClass
 from nuhtc.runtime.bundle.load import Bundle, load_bundle

@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from nuhtc.export.layers import LAYERS, Values, fold_reshapes, last_layers, read_values
+from nuhtc.export.graphs.layers import LAYERS, Values, fold_reshapes, last_layers, read_values
 from nuhtc.runtime.ground.errors import BundleError
 
 CARRIERS = frozenset(

@@ -27,8 +27,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from nuhtc.export.graphs import FEATURES
-from nuhtc.export.layers import last_layers, read_values
+from nuhtc.export.graphs.layers import last_layers, read_values
+from nuhtc.export.graphs.trace import FEATURES
 from nuhtc.training.inference import propose, regions_of, select
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import InferenceSettings

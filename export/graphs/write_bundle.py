@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from nuhtc.export.precisions import FILES, Wanted, write_graphs
+from nuhtc.export.graphs.precisions import FILES, Wanted, write_graphs
 from nuhtc.runtime.bundle.archive import pack_bundle
 from nuhtc.runtime.bundle.card import (
     PROOF_FILES,

@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from nuhtc.export.graphs import export_graphs, store_half
-from nuhtc.export.half import to_half
-from nuhtc.export.quantise import QUANTISED, calibration_feeds, quantise
+from nuhtc.export.graphs.half import to_half
+from nuhtc.export.graphs.quantise import QUANTISED, calibration_feeds, quantise
+from nuhtc.export.graphs.trace import export_graphs, store_half
 from nuhtc.runtime.bundle.card import GRAPHS, GraphSet
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import Preset

@@ -1,0 +1,1 @@
+"""The network as graphs of every precision, and the bundle around them."""
