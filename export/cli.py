@@ -10,7 +10,7 @@ from nuhtc.export.graphs.precisions import Wanted
 from nuhtc.export.graphs.write_bundle import check_out, write_bundle
 from nuhtc.export.limits import EXACT, HALF, INTEGER, ROUNDED
 from nuhtc.export.prove import prove_parity
-from nuhtc.export.tensorrt import build_engines
+from nuhtc.export.tensorrt.build import build_engines
 from nuhtc.export.tensorrt_options import add_options, options_of
 from nuhtc.export.tiles import calibration_tiles, compared_tiles
 from nuhtc.export.tune import tune

@@ -1,34 +1,14 @@
 """The options of ``nuhtc-export --tensorrt``."""
 
 import argparse
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from nuhtc.export.roi_align import DEFAULT_SAMPLES
-from nuhtc.export.tensorrt_builder import GPUS, RTX_CAPABILITIES, Target
+from nuhtc.export.tensorrt.build import BATCH, REGIONS, EngineOptions
+from nuhtc.export.tensorrt.builder import GPUS, RTX_CAPABILITIES, Target
+from nuhtc.export.tensorrt.roi_align import DEFAULT_SAMPLES
 from nuhtc.runtime.bundle.card import STORED
 from nuhtc.runtime.plans.plan import Span
 from nuhtc.runtime.plans.tensorrt_module import MODULES
-
-BATCH = Span(1, 8, 16)
-REGIONS = Span(1, 1024, 4096)
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """What to build."""
-
-    tensorrt: str = "tensorrt"
-    """of MODULES"""
-    precisions: tuple[str, ...] = ()
-    """empty for all that the bundle has"""
-    tile: int | None = None
-    """side of the tiles in pixels; None takes the bundle's"""
-    batch: Span = BATCH
-    regions: Span = REGIONS
-    samples: int = DEFAULT_SAMPLES
-    """most RoIAlign samples per bin side, where the graph adapts their number"""
-    target: Target = field(default_factory=Target)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,6 @@
 r"""TensorRT and TensorRT for RTX: two modules with one interface.
 
-Where they differ is written here and in ``nuhtc.export.tensorrt_builder``, nowhere else:
+Where they differ is written here and in ``nuhtc.export.tensorrt.builder``, nowhere else:
 
 ================================  =====================  ==================================
 \                                 ``tensorrt`` 10, 11    ``tensorrt_rtx_bindings`` 1.7

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from nuhtc.export.roi_align import UnsupportedNode, read_crop
-from nuhtc.export.tensorrt_graph import prepare
+from nuhtc.export.tensorrt.rewrite import prepare
+from nuhtc.export.tensorrt.roi_align import UnsupportedNode, read_crop
 
 OPSET = 18
 

@@ -17,10 +17,9 @@ from reference.exports import every_precision
 from reference.toy_bundle import toy_bundle
 
 from nuhtc.export import cli
-from nuhtc.export.tensorrt import build_engines
-from nuhtc.export.tensorrt_builder import RTX_CAPABILITIES, Target
-from nuhtc.export.tensorrt_graph import TOPK_LIMIT, prepare
-from nuhtc.export.tensorrt_options import EngineOptions
+from nuhtc.export.tensorrt.build import EngineOptions, build_engines
+from nuhtc.export.tensorrt.builder import RTX_CAPABILITIES, Target
+from nuhtc.export.tensorrt.rewrite import TOPK_LIMIT, prepare
 from nuhtc.runtime.bundle.card import GRAPHS, file_digest
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.ground.errors import EngineError
@@ -237,7 +236,7 @@ def test_a_checkpoint_needs_a_place(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_example_regions_are_of_both_tiles() -> None:
-    from nuhtc.export.tensorrt import _example_regions
+    from nuhtc.export.tensorrt.build import _example_regions
 
     made = _example_regions({"fine4": np.zeros((2, 64, 16, 16), np.float32)})
     assert set(made["region_tile"].tolist()) == {0, 1}

@@ -6,8 +6,8 @@ import pytest
 from reference.elsewhere import Elsewhere, plan_of, target_of
 from reference.toy_bundle import toy_bundle
 
-from nuhtc.export.tensorrt_builder import GPUS, Destination, Target
-from nuhtc.export.tensorrt_graph import load, prepare
+from nuhtc.export.tensorrt.builder import GPUS, Destination, Target
+from nuhtc.export.tensorrt.rewrite import load, prepare
 from nuhtc.runtime.ground.errors import EngineError
 from nuhtc.runtime.plans.plan import Span
 

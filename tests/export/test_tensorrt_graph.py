@@ -3,8 +3,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from nuhtc.export.roi_align import UnsupportedNode
-from nuhtc.export.tensorrt_graph import TOPK_LIMIT, agreement, prepare, run, topk_inputs
+from nuhtc.export.tensorrt.rewrite import TOPK_LIMIT, agreement, prepare, run, topk_inputs
+from nuhtc.export.tensorrt.roi_align import UnsupportedNode
 
 
 def model_of(

@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from nuhtc.export.graphs.quantise import quantise
-from nuhtc.export.tensorrt_graph import run
-from nuhtc.export.tensorrt_int8 import symmetric
+from nuhtc.export.tensorrt.int8 import symmetric
+from nuhtc.export.tensorrt.rewrite import run
 
 
 @pytest.fixture

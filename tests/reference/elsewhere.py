@@ -12,8 +12,8 @@ from dataclasses import replace
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
-from nuhtc.export import tensorrt_builder
-from nuhtc.export.tensorrt_builder import Destination, Target
+from nuhtc.export.tensorrt import builder as tensorrt_builder
+from nuhtc.export.tensorrt.builder import Destination, Target
 from nuhtc.runtime.plans.plan import Span
 from nuhtc.runtime.plans.tensorrt_module import TensorRt, load_tensorrt
 

@@ -33,8 +33,8 @@ REGIONS = Span(4, 32, 100)
 @pytest.fixture(scope="module")
 def planned(exported: "Exported", tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle with cards as export writes them, whose plans are the graphs as prepared."""
-    from nuhtc.export import tensorrt
-    from nuhtc.export.tensorrt_options import EngineOptions
+    from nuhtc.export.tensorrt import build as tensorrt
+    from nuhtc.export.tensorrt.build import EngineOptions
 
     folder = tmp_path_factory.mktemp("planned") / "bundle"
     bundle = load_bundle(shutil.copytree(exported.float32.folder, folder))

@@ -3,15 +3,17 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from nuhtc.export.roi_align import UnsupportedNode
-from nuhtc.export.tensorrt_builder import build_plan, destination
-from nuhtc.export.tensorrt_graph import (
+from nuhtc.export.tensorrt.build import EngineOptions
+from nuhtc.export.tensorrt.builder import Target, build_plan, destination
+from nuhtc.export.tensorrt.int8 import symmetric
+from nuhtc.export.tensorrt.rewrite import (
     Arrays,
     Prepared,
     agreement,
@@ -21,14 +23,35 @@ from nuhtc.export.tensorrt_graph import (
     run,
     topk_inputs,
 )
-from nuhtc.export.tensorrt_int8 import symmetric
-from nuhtc.export.tensorrt_options import EngineOptions
+from nuhtc.export.tensorrt.roi_align import DEFAULT_SAMPLES, UnsupportedNode
 from nuhtc.runtime.bundle.card import GRAPHS, file_digest
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.ground.errors import EngineError, OutputError
 from nuhtc.runtime.ground.whole_files import explain
-from nuhtc.runtime.plans.plan import FOLDER, Binding, Plan
+from nuhtc.runtime.plans.plan import FOLDER, Binding, Plan, Span
 from nuhtc.runtime.plans.tensorrt_module import load_tensorrt
+
+BATCH = Span(1, 8, 16)
+
+REGIONS = Span(1, 1024, 4096)
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What to build."""
+
+    tensorrt: str = "tensorrt"
+    """of MODULES"""
+    precisions: tuple[str, ...] = ()
+    """empty for all that the bundle has"""
+    tile: int | None = None
+    """side of the tiles in pixels; None takes the bundle's"""
+    batch: Span = BATCH
+    regions: Span = REGIONS
+    samples: int = DEFAULT_SAMPLES
+    """most RoIAlign samples per bin side, where the graph adapts their number"""
+    target: Target = field(default_factory=Target)
+
 
 LIMITS = {"fp32": 2e-3, "fp16": 0.1, "int8": 0.5}
 """Largest change, in standard deviations of an output, that preparing a graph may make; in int8

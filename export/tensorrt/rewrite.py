@@ -15,7 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from nuhtc.export.roi_align import UnsupportedNode, Writer, read_crop, rewrite
+from nuhtc.export.tensorrt.roi_align import UnsupportedNode, Writer, read_crop, rewrite
 
 TOPK_LIMIT = 3840
 """The longest list that TensorRT's TopK gives."""
