@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nuhtc.export.quality import TorchEngine, measure
+from nuhtc.export.proof.quality import TorchEngine, measure
 from nuhtc.runtime.bundle.load import default_bundle, load_bundle
 from nuhtc.training.checkpoints.open import open_checkpoint
 from nuhtc.training.data.open import open_set

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.export.tune import Fit, FoundNuclei, find_all, fit, remember
+from nuhtc.export.proof.tune import Fit, FoundNuclei, find_all, fit, remember
 from nuhtc.runtime.bundle.load import default_bundle, load_bundle
 from nuhtc.runtime.engines.calibration import calibrate
 from nuhtc.training.data.open import open_set

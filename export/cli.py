@@ -8,12 +8,12 @@ from pathlib import Path
 
 from nuhtc.export.graphs.precisions import Wanted
 from nuhtc.export.graphs.write_bundle import check_out, write_bundle
-from nuhtc.export.limits import EXACT, HALF, INTEGER, ROUNDED
-from nuhtc.export.prove import prove_parity
+from nuhtc.export.proof.example_tiles import calibration_tiles, compared_tiles
+from nuhtc.export.proof.limits import EXACT, HALF, INTEGER, ROUNDED
+from nuhtc.export.proof.prove import prove_parity
+from nuhtc.export.proof.tune import tune
 from nuhtc.export.tensorrt.build import build_engines
 from nuhtc.export.tensorrt_options import add_options, options_of
-from nuhtc.export.tiles import calibration_tiles, compared_tiles
-from nuhtc.export.tune import tune
 from nuhtc.runtime.bundle.card import PROOF_FILES, STORED, Card, NucleusClass
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.ground.errors import NuhtcError

@@ -21,7 +21,7 @@ from nuhtc.export.cli import main
 from nuhtc.export.graphs import precisions
 from nuhtc.export.graphs.precisions import FLOAT, HALF, INTEGER
 from nuhtc.export.graphs.write_bundle import RESEARCH, make_card
-from nuhtc.export.tiles import example_tiles, read_tiles
+from nuhtc.export.proof.example_tiles import example_tiles, read_tiles
 from nuhtc.runtime.bundle.card import PROOF_FILES
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.ground.errors import SlideError

@@ -7,8 +7,8 @@ import pytest
 import torch
 from reference.exports import Exported
 
-from nuhtc.export.limits import limits_for
-from nuhtc.export.parity import Difference, compare
+from nuhtc.export.proof.limits import limits_for
+from nuhtc.export.proof.parity import Difference, compare
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.training.network.nuhtc import NuHTC
 

@@ -14,7 +14,7 @@ from nuhtc.export.cli import main
 from nuhtc.export.graphs import precisions
 from nuhtc.export.graphs.precisions import FLOAT
 from nuhtc.export.graphs.write_bundle import RESEARCH, UNKNOWN
-from nuhtc.export.report import Report
+from nuhtc.export.proof.report import Report
 from nuhtc.runtime.bundle.load import load_bundle
 from nuhtc.training.data.classes import PANNUKE
 

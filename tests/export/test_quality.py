@@ -10,7 +10,7 @@ from reference.oracle import OracleEngine
 from reference.painted_set import PaintedSet
 from reference.tiny import TINY, disc_image
 
-from nuhtc.export.quality import TorchEngine, measure
+from nuhtc.export.proof.quality import TorchEngine, measure
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nuhtc.export.limits import EXACT, HALF
-from nuhtc.export.parity import Difference
-from nuhtc.export.quality import Agreement, Quality, agree
-from nuhtc.export.report import PrecisionReport, Report
+from nuhtc.export.proof.limits import EXACT, HALF
+from nuhtc.export.proof.parity import Difference
+from nuhtc.export.proof.quality import Agreement, Quality, agree
+from nuhtc.export.proof.report import PrecisionReport, Report
 from nuhtc.runtime.engines.engine import Detections
 
 AGREEMENT = Agreement(10, 10, 10, 9, 0.01, 0.999, 0.99)

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from reference.tiny import disc_image
 
-from nuhtc.export import tiles as module
-from nuhtc.export.tiles import CALIBRATED, calibration_tiles, compared_tiles, example_tiles
+from nuhtc.export.proof import example_tiles as module
+from nuhtc.export.proof.example_tiles import (
+    CALIBRATED,
+    calibration_tiles,
+    compared_tiles,
+    example_tiles,
+)
 from nuhtc.runtime.ground.errors import SlideError
 from nuhtc.training.data.images import AnnotatedImage
 

@@ -14,8 +14,8 @@ from reference.oracle import OracleEngine
 from reference.oracle import paint as oracle_paint
 from reference.painted_set import PaintedSet
 
-from nuhtc.export import tune as tune_module
-from nuhtc.export.tune import FLOOR, Fit, FoundNuclei, Remembered, choose_threshold, fit, tune
+from nuhtc.export.proof import tune as tune_module
+from nuhtc.export.proof.tune import FLOOR, Fit, FoundNuclei, Remembered, choose_threshold, fit, tune
 from nuhtc.runtime.engines.calibration import calibrate
 from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.ground.errors import DataError

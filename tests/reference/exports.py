@@ -16,7 +16,7 @@ from nuhtc.export.graphs.precisions import FLOAT, HALF, INTEGER, Wanted
 from nuhtc.export.graphs.quantise import QUANTISED, calibration_feeds, quantise
 from nuhtc.export.graphs.trace import store_half
 from nuhtc.export.graphs.write_bundle import make_card, write_bundle
-from nuhtc.export.tiles import example_tiles
+from nuhtc.export.proof.example_tiles import example_tiles
 from nuhtc.runtime.bundle.card import GRAPHS, DataSource, GraphSet, NucleusClass
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.training.checkpoints import checkpoint

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from nuhtc.export.quality import evaluated, held_out_of
+from nuhtc.export.proof.quality import evaluated, held_out_of
 from nuhtc.runtime.bundle.card import Card
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines.calibration import calibrate

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from nuhtc.export.graphs.trace import FEATURES, TRUNK_OUTPUTS, HeadsGraph, MasksGraph, TrunkGraph
-from nuhtc.export.limits import Limits
+from nuhtc.export.proof.limits import Limits
 from nuhtc.runtime.bundle.card import GRAPHS
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.training.inference import propose, regions_of

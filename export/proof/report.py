@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nuhtc.export.limits import Limits
-from nuhtc.export.parity import Difference
-from nuhtc.export.quality import Agreement, Quality
+from nuhtc.export.proof.limits import Limits
+from nuhtc.export.proof.parity import Difference
+from nuhtc.export.proof.quality import Agreement, Quality
 
 FOUND = (
     "precision",

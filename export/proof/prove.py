@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from nuhtc.export.limits import limits_for
-from nuhtc.export.parity import compare
-from nuhtc.export.quality import TorchEngine, agree, measure
-from nuhtc.export.report import PrecisionReport, Report
-from nuhtc.export.tiles import Tiles
+from nuhtc.export.proof.example_tiles import Tiles
+from nuhtc.export.proof.limits import limits_for
+from nuhtc.export.proof.parity import compare
+from nuhtc.export.proof.quality import TorchEngine, agree, measure
+from nuhtc.export.proof.report import PrecisionReport, Report
 from nuhtc.runtime.bundle.card import Card
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines.open import open_engine
@@ -37,7 +37,7 @@ def prove_parity(
     data
         Whose held-out pictures PQ and mPQ are measured on; may be none.
     changed
-        Limits other than the defaults, by their names in :class:`nuhtc.export.limits.Limits`.
+        Limits other than the defaults, by their names in :class:`nuhtc.export.proof.limits.Limits`.
 
     Raises
     ------
