@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from reference.exports import Exported, export_trained
 
-from nuhtc.export.cli import main
+from nuhtc.export.cli.export import main
 from nuhtc.export.graphs import precisions
 from nuhtc.export.graphs.precisions import FLOAT, HALF, INTEGER
 from nuhtc.export.graphs.write_bundle import RESEARCH, make_card

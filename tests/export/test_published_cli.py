@@ -9,8 +9,8 @@ import pytest
 import torch
 from reference.exports import Exported
 
-from nuhtc.export import cli
-from nuhtc.export.cli import main
+from nuhtc.export.cli import export as cli
+from nuhtc.export.cli.export import main
 from nuhtc.export.graphs import precisions
 from nuhtc.export.graphs.precisions import FLOAT
 from nuhtc.export.graphs.write_bundle import RESEARCH, UNKNOWN

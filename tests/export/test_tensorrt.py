@@ -16,7 +16,7 @@ from reference.elsewhere import Elsewhere, plan_of, target_of, version
 from reference.exports import every_precision
 from reference.toy_bundle import toy_bundle
 
-from nuhtc.export import cli
+from nuhtc.export.cli import export as cli
 from nuhtc.export.tensorrt.build import EngineOptions, build_engines
 from nuhtc.export.tensorrt.builder import RTX_CAPABILITIES, Target
 from nuhtc.export.tensorrt.rewrite import TOPK_LIMIT, prepare
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 RTX = EngineOptions("tensorrt-rtx", batch=Span(1, 2, 4), regions=Span(1, 64, 256))
 ONE_GPU = replace(RTX, target=Target(compute_capabilities=("8.9",)))
-PROGRAM = "import sys; from nuhtc.export.cli import main; sys.exit(main())"
+PROGRAM = "import sys; from nuhtc.export.cli.export import main; sys.exit(main())"
 ADA = Here("tensorrt-rtx", "", "NVIDIA GeForce RTX 4090", "8.9")
 
 

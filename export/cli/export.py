@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from nuhtc.export.cli.tensorrt_options import add_options, options_of
 from nuhtc.export.graphs.precisions import Wanted
 from nuhtc.export.graphs.write_bundle import check_out, write_bundle
 from nuhtc.export.proof.example_tiles import calibration_tiles, compared_tiles
@@ -13,7 +14,6 @@ from nuhtc.export.proof.limits import EXACT, HALF, INTEGER, ROUNDED
 from nuhtc.export.proof.prove import prove_parity
 from nuhtc.export.proof.tune import tune
 from nuhtc.export.tensorrt.build import build_engines
-from nuhtc.export.tensorrt_options import add_options, options_of
 from nuhtc.runtime.bundle.card import PROOF_FILES, STORED, Card, NucleusClass
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.ground.errors import NuhtcError
