@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from nuhtc.export.tensorrt.build import EngineOptions
 from nuhtc.export.tensorrt.builder import Target, build_plan, destination
 from nuhtc.export.tensorrt.int8 import symmetric
 from nuhtc.export.tensorrt.rewrite import (
