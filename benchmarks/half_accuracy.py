@@ -17,10 +17,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nuhtc.export.proof.quality import TorchEngine, measure
+from nuhtc.export.proof.quality import measure
 from nuhtc.runtime.bundle.load import default_bundle, load_bundle
 from nuhtc.training.checkpoints.open import open_checkpoint
 from nuhtc.training.data.open import open_set
+from nuhtc.training.network.torch_graphs import torch_engine
 
 LAST = frozenset({"objectness", "deltas", "classifier", "logits", "embedding"})
 """Layers whose results are boxes, scores, logits or the semantic feature."""
@@ -74,7 +75,7 @@ def main() -> None:
         model = deepcopy(network)
         if kind in KINDS:
             print(f"{round_layers(model, kind)} layers round to {kind}")
-        engine = TorchEngine(model, preset.inference)
+        engine = torch_engine(model, preset, bundle.card.classes)
         for root in arguments.data:
             quality = measure(bundle, engine, open_set(root))
             of_set = report.setdefault(root.name, {})

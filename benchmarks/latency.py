@@ -48,7 +48,7 @@ class TorchGraphs:
             )[0]
         network.eval()
         wrap: Callable[[Any], Any] = torch.compile if how == "compile" else lambda module: module
-        self._trunk = wrap(TrunkGraph(network, preset.inference.proposals_per_level, preset.tile))
+        self._trunk = wrap(TrunkGraph(network, preset.proposals_per_level, preset.tile))
         self._heads, self._masks = wrap(HeadsGraph(network)), wrap(MasksGraph(network))
 
     @torch.inference_mode()

@@ -60,7 +60,7 @@ def write_graphs(
     dict
         For each precision its files, as the card says it.
     """
-    export_graphs(network, folder, per_level=preset.inference.proposals_per_level, tile=preset.tile)
+    export_graphs(network, folder, per_level=preset.proposals_per_level, tile=preset.tile)
     result = {}
     if "fp32" in wanted.precisions:
         result["fp32"] = GraphSet(**FLOAT, storage=wanted.storage)
@@ -71,7 +71,7 @@ def write_graphs(
     if "int8" in wanted.precisions:
         if wanted.calibration is None:
             raise ValueError("int8 needs tiles to calibrate on")
-        feeds = calibration_feeds(network, preset.inference, wanted.calibration)
+        feeds = calibration_feeds(network, preset, wanted.calibration)
         for name in QUANTISED:
             quantise(folder / FLOAT[name], folder / INTEGER[name], feeds[name])
         result["int8"] = GraphSet(**INTEGER, storage="int8", calibration=wanted.calibration_source)

@@ -13,11 +13,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -29,9 +28,11 @@ from onnxruntime.quantization import (
 
 from nuhtc.export.graphs.layers import last_layers, read_values
 from nuhtc.export.graphs.trace import FEATURES
-from nuhtc.training.inference import propose, regions_of, select
+from nuhtc.runtime.engines.cascade import joined, propose, select_detections
+from nuhtc.training.network.hybrid import Features
 from nuhtc.training.network.nuhtc import NuHTC
-from nuhtc.training.network.presets import InferenceSettings
+from nuhtc.training.network.presets import Preset
+from nuhtc.training.network.torch_graphs import TorchGraphs
 
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 
@@ -42,7 +43,7 @@ Feed = dict[str, NDArray[Any]]
 
 
 def calibration_feeds(
-    network: NuHTC, settings: InferenceSettings, tiles: NDArray[np.uint8]
+    network: NuHTC, preset: Preset, tiles: NDArray[np.uint8]
 ) -> dict[str, list[Feed]]:
     """What the graphs of QUANTISED take on their way through tiles, one tile after the other.
 
@@ -50,26 +51,27 @@ def calibration_feeds(
     ----------
     network
         In evaluation mode, in float32.
-    settings
-        How regions are chosen.
+    preset
+        How regions and nuclei are chosen.
     tiles
         uint8 (B, H, W, 3).
     """
-    masks = []
-    with torch.no_grad():
-        for tile in tiles:
-            given = torch.from_numpy(tile[None])
-            output = network.trunk(network.prepare(given))
-            regions = regions_of(propose(network, output, settings), given.device)
-            boxes, probabilities = network.heads(output.features, regions)
-            chosen, _ = select(boxes.numpy(), probabilities.numpy(), settings)
-            if not len(chosen):
-                # What a picture without nuclei would be cropped at still has to have a range.
-                chosen = probabilities.amax(dim=1).argsort(descending=True)[:10].numpy()
-            feed = dict(zip(FEATURES, (x.numpy() for x in output.features), strict=True))
-            feed["regions"] = boxes.numpy()[chosen]
-            feed["region_tile"] = np.zeros(len(chosen), np.int64)
-            masks.append(feed)
+    graphs, masks = TorchGraphs(network, preset), []
+    for tile in tiles:
+        trunk = graphs.trunk(tile[None])
+        proposed = propose(
+            preset.proposals, trunk.boxes, trunk.scores, trunk.levels, trunk.foreground
+        )
+        boxes, probabilities = graphs.heads(trunk.features, *joined(proposed))
+        chosen, _ = select_detections(boxes, probabilities, preset.detection)
+        if not len(chosen):
+            # What a picture without nuclei would be cropped at still has to have a range.
+            chosen = np.argsort(-probabilities.max(axis=1), kind="stable")[:10]
+        features = cast(Features, trunk.features)
+        feed = {name: x.numpy() for name, x in zip(FEATURES, features, strict=True)}
+        feed["regions"] = boxes[chosen]
+        feed["region_tile"] = np.zeros(len(chosen), np.int64)
+        masks.append(feed)
     return {"trunk": [{"tiles": tile[None]} for tile in tiles], "masks": masks}
 
 

@@ -11,22 +11,14 @@ from nuhtc.runtime.bundle.archive import pack_bundle
 from nuhtc.runtime.bundle.card import (
     PROOF_FILES,
     Card,
-    DataSource,
-    DetectionSettings,
     GraphSet,
-    NucleusClass,
-    ProposalSettings,
     file_digest,
 )
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.ground.errors import BundleError, OutputError
 from nuhtc.training.checkpoints.info import CheckpointInfo
 from nuhtc.training.network.nuhtc import NuHTC
-from nuhtc.training.network.presets import Preset
-from nuhtc.training.network.resize import tile_multiple
-
-RESEARCH = "research use only, following from the licences of the training data"
-UNKNOWN = "unknown, since the training data is not stated; ask whoever trained it"
+from nuhtc.training.network.presets import Preset, card_of
 
 
 def write_bundle(
@@ -39,7 +31,7 @@ def write_bundle(
     tune: Callable[[Bundle], Card] = lambda bundle: bundle.card,
     prove: Callable[[Bundle], Mapping[str, bytes] | None] = lambda bundle: {},
 ) -> Bundle | None:
-    """Export a network and describe it.
+    """Export a network and card_in it.
 
     Parameters
     ----------
@@ -76,7 +68,7 @@ def write_bundle(
         raise OutputError(f"{out.parent}: cannot be written ({error.strerror})") from error
     try:
         graphs = write_graphs(network, preset, work, wanted)
-        card = make_card(preset, info, graphs, work)
+        card = card_in(preset, info, graphs, work)
         (work / "card.json").write_bytes(card.to_json())
         card = tune(load_bundle(work))
         (work / "card.json").write_bytes(card.to_json())
@@ -135,43 +127,16 @@ def _put(work: Path, out: Path) -> None:
     work.rename(out)
 
 
-def make_card(
+def card_in(
     preset: Preset, info: CheckpointInfo, graphs: Mapping[str, GraphSet], folder: Path
 ) -> Card:
-    """The card of a network whose graphs lie in ``folder``."""
+    """Return the card of a network whose graphs lie in ``folder``."""
     files = sorted({name for one in graphs.values() for name in (one.trunk, one.heads, one.masks)})
-    inference, network = preset.inference, preset.network
-    stated = info.data and all(item.licence != "unknown" for item in info.data)
-    return Card(
-        name="-".join([preset.name, *(item.name.split()[0].lower() for item in info.data)]),
-        preset=preset.name,
-        classes=tuple(NucleusClass(c.name, c.color) for c in info.classes),
-        mpp=preset.mpp,
-        input_scale=network.input_scale,
-        tile=preset.tile,
-        multiple=tile_multiple(network.input_scale),
-        mean=network.mean,
-        std=network.std,
-        precisions=dict(graphs),
-        proposals=ProposalSettings(
-            count=inference.proposals,
-            min_side=inference.proposal_min_side,
-            score=inference.proposal_score,
-            nms=inference.proposal_nms,
-            watershed_opening=inference.watershed_opening,
-        ),
-        detection=DetectionSettings(
-            score=inference.score,
-            nms=inference.nms,
-            nms_per_class=inference.nms_per_class,
-            count=inference.max_detections,
-            mask_threshold=inference.mask_threshold,
-            object_temperature=inference.object_temperature,
-            object_bias=inference.object_bias,
-            class_temperature=inference.class_temperature,
-        ),
-        licence=RESEARCH if stated else UNKNOWN,
-        data=tuple(DataSource(item.name, item.licence, item.source) for item in info.data),
+    return card_of(
+        preset,
+        info.classes,
+        data=info.data,
         metrics={name: dict(values) for name, values in info.metrics},
+        precisions=dict(graphs),
         files={name: file_digest(folder / name) for name in files},
     )

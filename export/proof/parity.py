@@ -2,19 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import onnxruntime
-import torch
 from numpy.typing import NDArray
 
-from nuhtc.export.graphs.trace import FEATURES, TRUNK_OUTPUTS, HeadsGraph, MasksGraph, TrunkGraph
+from nuhtc.export.graphs.trace import FEATURES
 from nuhtc.export.proof.limits import Limits
 from nuhtc.runtime.bundle.card import GRAPHS
 from nuhtc.runtime.bundle.load import Bundle
-from nuhtc.training.inference import propose, regions_of
+from nuhtc.runtime.engines.cascade import joined, propose
+from nuhtc.training.network.hybrid import Features
 from nuhtc.training.network.nuhtc import NuHTC
-from nuhtc.training.network.presets import InferenceSettings
+from nuhtc.training.network.presets import Preset
+from nuhtc.training.network.torch_graphs import TorchGraphs
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Difference:
 
 def compare(
     network: NuHTC,
+    preset: Preset,
     bundle: Bundle,
-    settings: InferenceSettings,
     tiles: NDArray[np.uint8],
     limits: Limits,
     precision: str = "fp32",
@@ -49,10 +51,10 @@ def compare(
     ----------
     network
         In evaluation mode, in float32.
+    preset
+        What it is.
     bundle
         What was exported from it.
-    settings
-        How proposals are chosen.
     tiles
         uint8 (B, H, W, 3).
     limits
@@ -68,26 +70,24 @@ def compare(
         )
         for name in GRAPHS
     }
-    with torch.no_grad():
-        given = torch.from_numpy(tiles)
-        trunk = TrunkGraph(network, settings.proposals_per_level, bundle.card.tile)(given)
-        expected = dict(zip(TRUNK_OUTPUTS, (x.numpy() for x in trunk), strict=True))
-        output = network.trunk(network.prepare(given))
-        regions = regions_of(propose(network, output, settings), given.device)
-        features = [output.features[i] for i in range(len(FEATURES))]
-        region_tile, corners = regions[:, 0].long(), regions[:, 1:].contiguous()
-        boxes, probabilities = HeadsGraph(network)(*features, corners, region_tile)
-        best = probabilities.amax(dim=1).argsort(descending=True)[:200]
-        masks = MasksGraph(network)(*features, boxes[best], region_tile[best])
+    graphs = TorchGraphs(network, preset)
+    trunk = graphs.trunk(tiles)
+    proposed = propose(
+        bundle.card.proposals, trunk.boxes, trunk.scores, trunk.levels, trunk.foreground
+    )
+    regions, region_tile = joined(proposed)
+    boxes, probabilities = graphs.heads(trunk.features, regions, region_tile)
+    best = np.argsort(-probabilities.max(axis=1), kind="stable")[:200]
+    masks = graphs.masks(trunk.features, boxes[best], region_tile[best])
+    features = cast(Features, trunk.features)
+    inputs = {name: x.numpy() for name, x in zip(FEATURES, features, strict=True)}
+    expected = {**inputs, "scores": trunk.scores, "foreground": trunk.foreground}
     found = _run(sessions["trunk"], {"tiles": tiles})
-    inputs = {name: value.numpy() for name, value in zip(FEATURES, features, strict=True)}
     found_heads = _run(
-        sessions["heads"],
-        {**inputs, "regions": corners.numpy(), "region_tile": region_tile.numpy()},
+        sessions["heads"], {**inputs, "regions": regions, "region_tile": region_tile}
     )
     found_masks = _run(
-        sessions["masks"],
-        {**inputs, "regions": boxes[best].numpy(), "region_tile": region_tile[best].numpy()},
+        sessions["masks"], {**inputs, "regions": boxes[best], "region_tile": region_tile[best]}
     )
     scale = np.float32(network.settings.input_scale)
     result = [
@@ -99,16 +99,14 @@ def compare(
         _difference("trunk.scores", expected["scores"], found["scores"], limits.probabilities)
     )
     result += [
-        _difference(
-            "heads.boxes", boxes.numpy() / scale, found_heads["boxes"] / scale, limits.boxes
-        ),
+        _difference("heads.boxes", boxes / scale, found_heads["boxes"] / scale, limits.boxes),
         _difference(
             "heads.probabilities",
-            probabilities.numpy(),
+            probabilities,
             found_heads["probabilities"],
             limits.probabilities,
         ),
-        _difference("masks.masks", masks.numpy(), found_masks["masks"], limits.probabilities),
+        _difference("masks.masks", masks, found_masks["masks"], limits.probabilities),
     ]
     return result
 

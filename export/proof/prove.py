@@ -6,14 +6,14 @@ from dataclasses import replace
 from nuhtc.export.proof.example_tiles import Tiles
 from nuhtc.export.proof.limits import limits_for
 from nuhtc.export.proof.parity import compare
-from nuhtc.export.proof.quality import TorchEngine, agree, measure
+from nuhtc.export.proof.quality import agree, measure
 from nuhtc.export.proof.report import PrecisionReport, Report
-from nuhtc.runtime.bundle.card import Card
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines.open import open_engine
 from nuhtc.training.data.images import AnnotatedSet
 from nuhtc.training.network.nuhtc import NuHTC
-from nuhtc.training.network.presets import InferenceSettings, Preset
+from nuhtc.training.network.presets import Preset
+from nuhtc.training.network.torch_graphs import torch_engine
 
 
 def prove_parity(
@@ -46,10 +46,9 @@ def prove_parity(
     EngineError
         ONNX Runtime cannot run a graph.
     """
-    settings = settings_of(bundle.card, preset)
-    torch_engine = TorchEngine(network, settings)
-    expected = [torch_engine.run(tile[None])[0] for tile in tiles.rgb]
-    reference = {one.name: measure(bundle, torch_engine, one) for one in data}
+    reference_engine = torch_engine(network, preset, bundle.card)
+    expected = [reference_engine.run(tile[None])[0] for tile in tiles.rgb]
+    reference = {one.name: measure(bundle, reference_engine, one) for one in data}
     reports = {}
     for precision, graphs in bundle.card.precisions.items():
         limits = replace(limits_for(precision, graphs), **changed)
@@ -57,21 +56,9 @@ def prove_parity(
         found = [engine.run(tile[None])[0] for tile in tiles.rgb]
         reports[precision] = PrecisionReport(
             limits,
-            tuple(compare(network, bundle, settings, tiles.rgb, limits, precision)),
-            agree(expected, found, preset.tile, settings.mask_threshold),
+            tuple(compare(network, preset, bundle, tiles.rgb, limits, precision)),
+            agree(expected, found, preset.tile, bundle.card.detection.mask_threshold),
             {one.name: measure(bundle, engine, one) for one in data},
             sum(bundle.card.files[n].size for n in {graphs.trunk, graphs.heads, graphs.masks}),
         )
     return Report(len(tiles.rgb), tiles.source, reference, reports)
-
-
-def settings_of(card: Card, preset: Preset) -> InferenceSettings:
-    """The preset's settings with what tuning may have changed in the card."""
-    detection = card.detection
-    return replace(
-        preset.inference,
-        score=detection.score,
-        object_temperature=detection.object_temperature,
-        object_bias=detection.object_bias,
-        class_temperature=detection.class_temperature,
-    )

@@ -18,10 +18,7 @@ from nuhtc.training.data.images import AnnotatedImage, AnnotatedSet
 from nuhtc.training.data.splits import split
 from nuhtc.training.evaluation.evaluate import Evaluation, Task, evaluate
 from nuhtc.training.evaluation.summary import summarise_all
-from nuhtc.training.inference import detect
 from nuhtc.training.network.boxes import iou
-from nuhtc.training.network.nuhtc import NuHTC
-from nuhtc.training.network.presets import InferenceSettings
 from nuhtc.training.predictions.bundle_model import BundleModel
 from nuhtc.training.predictions.model import predict
 from nuhtc.training.predictions.prediction import Prediction
@@ -65,31 +62,6 @@ class Quality:
     """mean over pictures, whatever the classes"""
     mpq: float | None
     """mean over the classes that model and annotation share; None where they share none"""
-
-
-class TorchEngine:
-    """The network in PyTorch as an engine of the runtime.
-
-    Parameters
-    ----------
-    network
-        In evaluation mode.
-    settings
-        Thresholds and counts.
-    """
-
-    name = "pytorch"
-    precision = "fp32"
-    reason = "named"
-
-    def __init__(self, network: NuHTC, settings: InferenceSettings) -> None:
-        self._network = network
-        self._settings = settings
-
-    def run(self, tiles: NDArray[np.uint8]) -> list[Detections]:
-        """Find the nuclei of tiles, uint8 (B, H, W, 3)."""
-        found = detect(self._network, torch.from_numpy(tiles), self._settings)
-        return [Detections(one.boxes, one.probabilities, one.masks, one.labels) for one in found]
 
 
 def agree(

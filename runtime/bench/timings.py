@@ -238,7 +238,8 @@ class _Run:
         chosen = timed(
             "proposals",
             lambda: [
-                part[select_detections(corners[part], classes[part], card)[0]] for part in parts
+                part[select_detections(corners[part], classes[part], card.detection)[0]]
+                for part in parts
             ],
         )
         final = [corners[index] for index in chosen]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.native.proposals import nms, watershed_boxes
-from nuhtc.runtime.bundle.card import Card, ProposalSettings
+from nuhtc.runtime.bundle.card import Card, DetectionSettings, ProposalSettings
 from nuhtc.runtime.engines.calibration import calibrate
 from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.engines.graphs import Graphs
@@ -82,7 +82,7 @@ class CascadeEngine:
             for p in said
         ]
         chosen = [
-            select_detections(boxes, p, card, ranks)
+            select_detections(boxes, p, detection, ranks)
             for boxes, p, ranks in zip(corners, probabilities, said, strict=True)
         ]
         final = [boxes[index] for boxes, (index, _) in zip(corners, chosen, strict=True)]
@@ -160,7 +160,7 @@ def propose(
 def select_detections(
     boxes: NDArray[np.float32],
     probabilities: NDArray[np.float32],
-    card: Card,
+    settings: DetectionSettings,
     ranks: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which regions of one tile are nuclei, and of which class, best first.
@@ -171,7 +171,7 @@ def select_detections(
         float32 (R, 4), xyxy.
     probabilities
         float32 (R, C).
-    card
+    settings
         Thresholds. With ``nms_per_class``, as published, a region counts once for every
         class that is probable enough; otherwise once, with its best class.
     ranks
@@ -184,7 +184,6 @@ def select_detections(
     regions, labels
         int64 (N,): index into ``boxes``, and class, the highest ranks first.
     """
-    settings = card.detection
     if settings.nms_per_class:
         regions, labels = np.nonzero(probabilities > settings.score)
     else:

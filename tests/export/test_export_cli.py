@@ -20,11 +20,12 @@ from reference.exports import Exported, export_trained
 from nuhtc.export.cli.export import main
 from nuhtc.export.graphs import precisions
 from nuhtc.export.graphs.precisions import FLOAT, HALF, INTEGER
-from nuhtc.export.graphs.write_bundle import RESEARCH, make_card
+from nuhtc.export.graphs.write_bundle import card_in
 from nuhtc.export.proof.example_tiles import example_tiles, read_tiles
 from nuhtc.runtime.bundle.card import PROOF_FILES
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.ground.errors import SlideError
+from nuhtc.training.network.presets import RESEARCH
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -148,23 +149,13 @@ def test_a_card_tells_what_the_checkpoint_is(exported: Exported) -> None:
         ("Made up", "none needed", "nobody")
     ]
     assert card.licence == RESEARCH
-    inference = exported.preset.inference
-    assert (card.detection.score, card.detection.count) == (
-        inference.score,
-        inference.max_detections,
-    )
-    assert (card.proposals.count, card.proposals.min_side, card.proposals.score) == (
-        inference.proposals,
-        inference.proposal_min_side,
-        inference.proposal_score,
-    )
+    assert (card.detection.score, card.detection.count) == (0.17, 500)
+    assert (card.proposals.count, card.proposals.min_side, card.proposals.score) == (400, 5, 0.95)
 
 
 def test_a_card_without_data(exported: Exported) -> None:
     info = replace(exported.info, data=())
-    card = make_card(
-        exported.preset, info, exported.float32.card.precisions, exported.float32.folder
-    )
+    card = card_in(exported.preset, info, exported.float32.card.precisions, exported.float32.folder)
     assert card.name == "lite0"
 
 

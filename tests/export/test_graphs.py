@@ -99,7 +99,7 @@ def test_a_trunk_for_any_size_and_batch(
     tiles = tiles_of(batch, height, width)
     found = run(exported.float32, "trunk.onnx", {"tiles": tiles})
     preset = exported.preset
-    graph = TrunkGraph(exported.network, preset.inference.proposals_per_level, preset.tile)
+    graph = TrunkGraph(exported.network, preset.proposals_per_level, preset.tile)
     with torch.no_grad():
         answers = graph(torch.from_numpy(tiles))
     expected = dict(zip(TRUNK_OUTPUTS, (x.numpy() for x in answers), strict=True))

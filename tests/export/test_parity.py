@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 def differences(exported: Exported, network: NuHTC, bundle: Bundle) -> dict[str, Difference]:
     limits = limits_for("fp32", bundle.card.precisions["fp32"])
-    found = compare(network, bundle, exported.preset.inference, exported.tiles, limits)
+    found = compare(network, exported.preset, bundle, exported.tiles, limits)
     assert len({d.output for d in found}) == len(found)
     return {d.output: d for d in found}
 

@@ -13,10 +13,10 @@ from nuhtc.export.cli import export as cli
 from nuhtc.export.cli.export import main
 from nuhtc.export.graphs import precisions
 from nuhtc.export.graphs.precisions import FLOAT
-from nuhtc.export.graphs.write_bundle import RESEARCH, UNKNOWN
 from nuhtc.export.proof.report import Report
 from nuhtc.runtime.bundle.load import load_bundle
 from nuhtc.training.data.classes import PANNUKE
+from nuhtc.training.network.presets import RESEARCH, UNKNOWN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -285,7 +285,7 @@ def test_graphs_for_any_size_and_batch(
     x, y, size = rng.uniform(0, 2 * width, 8), rng.uniform(0, 2 * height, 8), rng.uniform(9, 60, 8)
     regions = np.stack([x - size, y - size, x + size, y + size], axis=1).astype(np.float32)
     tile = rng.integers(0, batch, 8)
-    graph = TrunkGraph(network, preset.inference.proposals_per_level, preset.tile)
+    graph = TrunkGraph(network, preset.proposals_per_level, preset.tile)
     with torch.no_grad():
         answers = dict(zip(TRUNK_OUTPUTS, graph(torch.from_numpy(tiles)), strict=True))
         given = [answers[name] for name in FEATURES]

@@ -4,17 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from reference.made_nuclei import made_bundle
 from reference.oracle import OracleEngine
 from reference.painted_set import PaintedSet
-from reference.tiny import TINY, disc_image
 
-from nuhtc.export.proof.quality import TorchEngine, measure
+from nuhtc.export.proof.quality import measure
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.inference import detect
 
 
 def test_all_nuclei_of_held_out_pictures_give_a_pq_of_one(tmp_path: Path) -> None:
@@ -49,17 +46,3 @@ def test_classes_that_both_know_give_an_mpq(tmp_path: Path) -> None:
 def test_a_set_without_held_out_pictures(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="held out"):
         measure(made_bundle(tmp_path), OracleEngine(), PaintedSet(["a_1", "a_2"]))
-
-
-def test_pytorch_as_an_engine_answers_as_it_does_itself() -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = TINY.build(2).eval()
-    tiles = np.stack([disc_image(seed, 96).rgb for seed in (1, 2)])
-    found = TorchEngine(network, TINY.inference).run(tiles)
-    expected = detect(network, torch.from_numpy(tiles), TINY.inference)
-    assert len(found) == len(expected) == 2
-    for one, other in zip(found, expected, strict=True):
-        assert np.array_equal(one.boxes, other.boxes)
-        assert np.array_equal(one.labels, other.labels)
-        assert np.array_equal(one.masks, other.masks)

@@ -15,7 +15,7 @@ from nuhtc.export.graphs.half import to_half
 from nuhtc.export.graphs.precisions import FLOAT, HALF, INTEGER, Wanted
 from nuhtc.export.graphs.quantise import QUANTISED, calibration_feeds, quantise
 from nuhtc.export.graphs.trace import store_half
-from nuhtc.export.graphs.write_bundle import make_card, write_bundle
+from nuhtc.export.graphs.write_bundle import card_in, write_bundle
 from nuhtc.export.proof.example_tiles import example_tiles
 from nuhtc.runtime.bundle.card import GRAPHS, DataSource, GraphSet, NucleusClass
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
@@ -105,7 +105,7 @@ def _export(
         shutil.copy(whole.path(name), half / name)
         store_half(half / name)
     graphs = {"fp32": GraphSet(**FLOAT, storage="float16")}
-    (half / "card.json").write_bytes(make_card(preset, info, graphs, half).to_json())
+    (half / "card.json").write_bytes(card_in(preset, info, graphs, half).to_json())
     return Exported(network, preset, info, path, tiles, whole, load_bundle(half))
 
 
@@ -121,11 +121,10 @@ def every_precision(exported: Exported, folder: Path, *, int8: bool) -> Bundle:
         shutil.copy(source, folder / FLOAT[name])
         onnx.save(to_half(onnx.load(source)), folder / HALF[name])
     if int8:
-        settings = exported.preset.inference
-        feeds = calibration_feeds(exported.network, settings, exported.tiles)
+        feeds = calibration_feeds(exported.network, exported.preset, exported.tiles)
         for name in QUANTISED:
             quantise(folder / FLOAT[name], folder / INTEGER[name], feeds[name])
         graphs["int8"] = GraphSet(**INTEGER, storage="int8", calibration="made-up tiles")
-    card = make_card(exported.preset, exported.info, graphs, folder)
+    card = card_in(exported.preset, exported.info, graphs, folder)
     (folder / "card.json").write_bytes(card.to_json())
     return load_bundle(folder)

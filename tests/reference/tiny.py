@@ -9,12 +9,12 @@ from reference.blobs import random_ellipses
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nuhtc.runtime.bundle.card import NucleusClass
+from nuhtc.runtime.bundle.card import DetectionSettings, NucleusClass, ProposalSettings
 from nuhtc.training.checkpoints.info import CheckpointInfo
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.loop.recipe import Recipe
+from nuhtc.training.loop.recipe import Lesson, Recipe
 from nuhtc.training.network.nuhtc import NetworkSettings
-from nuhtc.training.network.presets import InferenceSettings, Preset
+from nuhtc.training.network.presets import Preset
 from nuhtc.training.objective.objective import ObjectiveSettings
 
 NAMES = ("Bright", "Dark")
@@ -55,9 +55,15 @@ TINY = Preset(
         semantic_convolutions=1,
         mask_convolutions=1,
     ),
-    inference=InferenceSettings(
-        proposals_per_level=40, proposals=30, proposal_min_side=5.0, watershed_opening=0
+    proposals_per_level=40,
+    proposals=ProposalSettings(count=30, min_side=5.0, nms=0.7, watershed_opening=0),
+    detection=DetectionSettings(
+        score=0.35, nms=0.5, nms_per_class=True, count=500, mask_threshold=0.5
     ),
+    backbone=TinyBackbone,
+)
+
+TINY_LESSON = Lesson(
     objective=ObjectiveSettings(
         rpn_samples=64,
         anchors_inside=False,
@@ -73,7 +79,6 @@ TINY = Preset(
         mask_weight=1.0,
     ),
     recipe=Recipe(batch=2, warmup=2),
-    backbone=TinyBackbone,
 )
 
 TINY_INFO = CheckpointInfo(

@@ -10,6 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from reference.tiny import TINY_LESSON
+
+from nuhtc.training.loop.recipe import LESSONS
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
@@ -33,7 +37,7 @@ def stop_before(step: int) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    PRESETS["tiny"] = TINY
+    PRESETS["tiny"], LESSONS["tiny"] = TINY, TINY_LESSON
     if "STOP_BEFORE_STEP" in os.environ:
         stop_before(int(os.environ["STOP_BEFORE_STEP"]))
     sys.exit(main(sys.argv[1:]))

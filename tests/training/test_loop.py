@@ -10,21 +10,21 @@ from typing import Any
 
 import pytest
 import torch
-from reference.tiny import TINY, TINY_INFO, disc_image
+from reference.tiny import TINY, TINY_INFO, TINY_LESSON, disc_image
 
 from nuhtc.runtime.ground.errors import OutputError, TrainingError
 from nuhtc.training.augmentation.augment import AugmentSettings
 from nuhtc.training.checkpoints import checkpoint
 from nuhtc.training.data.selection import TrainingData
 from nuhtc.training.loop import loop
-from nuhtc.training.loop.loop import Run, RunSettings
+from nuhtc.training.loop.loop import LoopSettings, Run
 from nuhtc.training.loop.processes import Processes
 from nuhtc.training.loop.recipe import Recipe
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import PRESETS
 
 RECIPE = Recipe(batch=2, warmup=2)
-SETTINGS = RunSettings(steps=4, workers=0, validate_every=100, save_every=1, seed=3)
+SETTINGS = LoopSettings(steps=4, workers=0, validate_every=100, save_every=1, seed=3)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -46,14 +46,15 @@ def data() -> TrainingData:
 def start(
     folder: Path,
     data: TrainingData,
-    settings: RunSettings = SETTINGS,
+    settings: LoopSettings = SETTINGS,
     seed: int = 0,
     recipe: Recipe = RECIPE,
 ) -> Run:
     torch.manual_seed(seed)
     network = TINY.build(2)
     cpu = torch.device("cpu")
-    return Run(TINY, TINY_INFO, network, recipe, settings, data, folder, cpu)
+    goal = TINY_LESSON.objective
+    return Run(TINY, TINY_INFO, network, goal, recipe, settings, data, folder, cpu)
 
 
 def before_step(run: Run, step: int, act: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from reference.tiny import TINY, disc_image, generator
+from reference.tiny import TINY, TINY_LESSON, disc_image, generator
 from torch import Tensor
 
 from nuhtc.training.augmentation.augment import AugmentSettings
@@ -41,7 +41,7 @@ def empty() -> TileTargets:
     return make_targets(rgb, np.zeros((SIDE, SIDE), np.int32), np.zeros(1, np.int64))
 
 
-def objective(settings: ObjectiveSettings = TINY.objective) -> Objective:
+def objective(settings: ObjectiveSettings = TINY_LESSON.objective) -> Objective:
     torch.manual_seed(0)
     return Objective(TINY.build(2), settings).train()
 
@@ -157,12 +157,15 @@ def test_each_mask_is_asked_for_at_its_own_nucleus(
     torch.manual_seed(0)
     network = replace(TINY, network=replace(TINY.network, input_scale=scale)).build(2)
     batch = [tiles(1)[0], empty(), tiles(2)[1]]
-    check_finite(*follow(Objective(network, TINY.objective).train(), batch))
+    check_finite(*follow(Objective(network, TINY_LESSON.objective).train(), batch))
     ((number, tile, corners),) = asked
     assert set(tile.tolist()) == {0, 2}
     for n, t, region in zip(number.tolist(), tile.tolist(), corners, strict=True):
         nucleus = batch[t].boxes[n - 1]
-        assert float(boxes.iou(region[None], nucleus[None])) >= TINY.objective.stage_thresholds[-1]
+        assert (
+            float(boxes.iou(region[None], nucleus[None]))
+            >= TINY_LESSON.objective.stage_thresholds[-1]
+        )
 
 
 def test_stages_hand_on_what_they_found_and_not_the_truth(
@@ -185,7 +188,7 @@ def test_stages_hand_on_what_they_found_and_not_the_truth(
 
 
 def test_samples_smaller_than_the_number_of_nuclei() -> None:
-    few = replace(TINY.objective, stage_samples=4, mask_samples=1, rpn_samples=2)
+    few = replace(TINY_LESSON.objective, stage_samples=4, mask_samples=1, rpn_samples=2)
     check_finite(*follow(objective(few), tiles(2)))
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from reference.tiny import TINY, disc_image, generator
+from reference.tiny import TINY, TINY_LESSON, disc_image, generator
 from torch import Tensor
 from torch.nn import functional
 
 from nuhtc.training.augmentation.augment import AugmentSettings
 from nuhtc.training.augmentation.random_tiles import RandomTiles, TileTargets
-from nuhtc.training.network.presets import SWIN_T
+from nuhtc.training.loop.recipe import LESSONS
 from nuhtc.training.objective import objective as objective_module
 from nuhtc.training.objective.losses import SeesawLoss
 from nuhtc.training.objective.objective import Objective, ObjectiveSettings
@@ -38,7 +38,7 @@ def losses(settings: ObjectiveSettings, batch: Sequence[TileTargets]) -> dict[st
 
 
 def test_the_settings_are_the_published_ones() -> None:
-    settings = SWIN_T.objective
+    settings = LESSONS["swin_t"].objective
     assert settings == ObjectiveSettings()
     assert (settings.rpn_samples, settings.rpn_positive, settings.rpn_negative) == (1024, 0.7, 0.3)
     assert (settings.proposals_per_level, settings.proposals) == (6000, 3000)
@@ -50,8 +50,8 @@ def test_the_settings_are_the_published_ones() -> None:
 
 def test_the_mask_weighs_as_the_last_stage() -> None:
     batch = tiles(2)
-    whole = losses(TINY.objective, batch)
-    quarter = losses(replace(TINY.objective, mask_weight=0.25), batch)
+    whole = losses(TINY_LESSON.objective, batch)
+    quarter = losses(replace(TINY_LESSON.objective, mask_weight=0.25), batch)
     assert quarter["mask"] == pytest.approx(whole["mask"] / 4) and whole["mask"] > 0
     assert {k: v for k, v in quarter.items() if k != "mask"} == {
         k: v for k, v in whole.items() if k != "mask"
@@ -76,7 +76,7 @@ def pools(settings: ObjectiveSettings, boxes: Any, monkeypatch: pytest.MonkeyPat
 
 def test_watershed_boxes_are_drawn_with_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
     found = np.array([[1, 1, 9, 9], [20, 20, 30, 30], [50, 5, 70, 25]])
-    (pool,) = pools(replace(TINY.objective, watershed_draws=500), found, monkeypatch)
+    (pool,) = pools(replace(TINY_LESSON.objective, watershed_draws=500), found, monkeypatch)
     drawn = pool[:500]
     counts = [int((drawn == torch.tensor(box, dtype=torch.float32)).all(dim=1).sum())
               for box in found]  # fmt: skip
@@ -87,15 +87,15 @@ def test_watershed_boxes_are_drawn_with_replacement(monkeypatch: pytest.MonkeyPa
 def test_where_the_watershed_finds_nothing_the_best_of_the_rpn_stand_in(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = replace(TINY.objective, watershed_draws=7)
+    settings = replace(TINY_LESSON.objective, watershed_draws=7)
     (pool,) = pools(settings, np.zeros((0, 4)), monkeypatch)
     assert torch.equal(pool[:7], pool[7:14])
-    (once,) = pools(TINY.objective, np.zeros((0, 4)), monkeypatch)
+    (once,) = pools(TINY_LESSON.objective, np.zeros((0, 4)), monkeypatch)
     assert torch.equal(pool[7:], once)
 
 
 def test_small_boxes_are_no_proposals(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = replace(TINY.objective, proposal_min_side=10.0)
+    settings = replace(TINY_LESSON.objective, proposal_min_side=10.0)
     (pool,) = pools(settings, np.zeros((0, 4)), monkeypatch)
     assert len(pool) and bool((pool[:, 2:] - pool[:, :2] > 10).all())
 
@@ -103,7 +103,9 @@ def test_small_boxes_are_no_proposals(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_anchors_that_stick_out_teach_nothing() -> None:
     torch.manual_seed(0)
     network = TINY.build(2)
-    what = Objective(network, replace(TINY.objective, anchors_inside=True, rpn_samples=10**6))
+    what = Objective(
+        network, replace(TINY_LESSON.objective, anchors_inside=True, rpn_samples=10**6)
+    )
     # An RPN whose answer is a certain yes everywhere pays only for what is asked of it.
     anchors = torch.cat([
         network.rpn.anchors(i, SIDE // s, SIDE // s, torch.zeros(1))
@@ -113,7 +115,7 @@ def test_anchors_that_stick_out_teach_nothing() -> None:
     for anchor, inside in zip(anchors.tolist(), used.tolist(), strict=True):
         assert inside == (min(anchor[:2]) >= 0 and max(anchor[2:]) < SIDE)
     assert 0 < int(used.sum()) < len(used)
-    everyone = Objective(network, TINY.objective)._used(anchors, SIDE, SIDE)
+    everyone = Objective(network, TINY_LESSON.objective)._used(anchors, SIDE, SIDE)
     assert bool(everyone.all())
 
 

@@ -12,7 +12,9 @@ from nuhtc.training.checkpoints.imagenet import load_imagenet
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import renumber
 from nuhtc.training.data.open import open_set
+from nuhtc.training.loop.recipe import LESSONS
 from nuhtc.training.network.presets import LITE0
+from nuhtc.training.network.torch_graphs import torch_engine
 from nuhtc.training.objective.objective import Objective
 from nuhtc.training.predictions.validation import summarise, validate
 
@@ -38,7 +40,7 @@ def test_four_crops_are_learned_by_heart() -> None:
     torch.manual_seed(0)
     network = LITE0.build(4)
     load_imagenet(network.backbone)
-    objective = Objective(network, LITE0.objective)
+    objective = Objective(network, LESSONS["lite0"].objective)
     batch = [make_targets(one.rgb, one.instances, one.types) for one in crops]
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.0)
     first = last = math.nan
@@ -56,7 +58,7 @@ def test_four_crops_are_learned_by_heart() -> None:
         last = float(total.detach())
         first = last if step == 0 else first
     assert last < first / 10
-    summary = summarise(validate(network.eval(), crops, SIDE, LITE0.inference))
+    summary = summarise(validate(torch_engine(network.eval(), LITE0), crops, SIDE, 0.5))
     assert summary["pq"] > 0.8, summary
     assert summary["class_accuracy_of_matched"] > 0.95, summary
     assert np.isfinite(summary["sq"])

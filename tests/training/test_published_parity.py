@@ -21,13 +21,15 @@ from reference.published import (
 from torch import Tensor
 
 from nuhtc.native.proposals import watershed_boxes
+from nuhtc.runtime.engines.cascade import propose
+from nuhtc.runtime.engines.engine import Detections
 from nuhtc.training.checkpoints.published import load_published
-from nuhtc.training.inference import TileNuclei, detect, propose
 from nuhtc.training.network import boxes
 from nuhtc.training.network.box_head import STAGE_STDS, BoxLogits, class_scores
 from nuhtc.training.network.hybrid import Features
 from nuhtc.training.network.nuhtc import NuHTC, TrunkOutput
 from nuhtc.training.network.presets import SWIN_T
+from nuhtc.training.network.torch_graphs import TorchGraphs, torch_engine
 
 pytestmark = pytest.mark.skipif(
     not (PARITY / "golden.npz").exists(), reason="golden values absent: ../shared/parity"
@@ -83,9 +85,8 @@ def run(network: NuHTC, golden: Golden) -> Run:
 
 
 @pytest.fixture(scope="module")
-def detections(network: NuHTC, golden: Golden) -> list[TileNuclei]:
-    tiles = torch.from_numpy(golden_tiles(golden))
-    return detect(network, tiles, SWIN_T.inference)
+def detections(network: NuHTC, golden: Golden) -> list[Detections]:
+    return torch_engine(network, SWIN_T).run(golden_tiles(golden))
 
 
 def test_enlarged_picture(run: Run, golden: Golden, differences: Differences) -> None:
@@ -118,7 +119,9 @@ def test_rpn_and_semantic_outputs(run: Run, golden: Golden, differences: Differe
 
 
 def test_proposals(run: Run, golden: Golden, differences: Differences) -> None:
-    for n, ours in zip(IMAGES, propose(run.network, run.trunk, SWIN_T.inference), strict=True):
+    trunk = TorchGraphs(run.network, SWIN_T).trunk(golden_tiles(golden))
+    found = propose(SWIN_T.proposals, trunk.boxes, trunk.scores, trunk.levels, trunk.foreground)
+    for n, ours in zip(IMAGES, found, strict=True):
         watershed = golden[f"watershed_proposals_{n}"][:, :4]
         count = len(watershed)
         name = f"watershed_proposals_{n}"
@@ -128,9 +131,8 @@ def test_proposals(run: Run, golden: Golden, differences: Differences) -> None:
 
 
 def test_proposal_scores(run: Run, golden: Golden, differences: Differences) -> None:
-    settings = SWIN_T.inference
     corners, scores, _ = run.network.rpn.candidates(
-        run.trunk.rpn_logits, run.trunk.rpn_deltas, settings.proposals_per_level
+        run.trunk.rpn_logits, run.trunk.rpn_deltas, SWIN_T.proposals_per_level
     )
     for i, n in enumerate(IMAGES):
         wanted = torch.from_numpy(golden[f"rpn_proposals_{n}"])
@@ -181,7 +183,7 @@ def test_mask_logits(run: Run, golden: Golden, differences: Differences) -> None
 
 @pytest.mark.parametrize("i", range(2))
 def test_whole_inference(
-    i: int, detections: list[TileNuclei], golden: Golden, differences: Differences
+    i: int, detections: list[Detections], golden: Golden, differences: Differences
 ) -> None:
     n, nuclei = IMAGES[i], detections[i]
     differences.same_nuclei(

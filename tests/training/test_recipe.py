@@ -10,6 +10,7 @@ from reference.tiny import TINY
 from nuhtc.training.augmentation.augment_published import PublishedAugment
 from nuhtc.training.loop.average import Averaged
 from nuhtc.training.loop.recipe import (
+    LESSONS,
     Cosine,
     Drops,
     Recipe,
@@ -17,7 +18,7 @@ from nuhtc.training.loop.recipe import (
     rate_at,
     set_training,
 )
-from nuhtc.training.network.presets import LITE0, SWIN_T
+from nuhtc.training.network.presets import SWIN_T
 
 
 def test_the_rate_rises_then_falls() -> None:
@@ -33,20 +34,28 @@ def test_the_rate_rises_then_falls() -> None:
 def test_the_published_rate_drops_twice() -> None:
     # 200 epochs of 332 steps of 8 tiles, as fold 1 of PanNuke has 2,656 pictures.
     steps = 200 * 332
-    rates = {epoch: rate_at(epoch * 332, steps, SWIN_T.recipe) for epoch in (4, 29, 30, 159, 160)}
+    rates = {
+        epoch: rate_at(epoch * 332, steps, LESSONS["swin_t"].recipe)
+        for epoch in (4, 29, 30, 159, 160)
+    }
     assert rates == pytest.approx({4: 1e-4, 29: 1e-4, 30: 1e-5, 159: 1e-5, 160: 1e-6})
-    assert rate_at(30 * 332 - 1, steps, SWIN_T.recipe) == pytest.approx(1e-4)
-    assert rate_at(499, steps, SWIN_T.recipe) == pytest.approx(0.5e-4), "half of the warm-up"
+    assert rate_at(30 * 332 - 1, steps, LESSONS["swin_t"].recipe) == pytest.approx(1e-4)
+    assert rate_at(499, steps, LESSONS["swin_t"].recipe) == pytest.approx(0.5e-4), (
+        "half of the warm-up"
+    )
 
 
 def test_corruptions_count_the_networks_pixels() -> None:
-    published = SWIN_T.recipe.tile_augment
-    assert isinstance(published, PublishedAugment) and published == SWIN_T.recipe.augment
+    published = LESSONS["swin_t"].recipe.tile_augment
+    assert isinstance(published, PublishedAugment) and published == LESSONS["swin_t"].recipe.augment
     assert published.corrupt_scale == SWIN_T.network.input_scale
     # Tiles that are as large as the network sees them are not counted twice as large again.
-    at_scale = replace(SWIN_T.recipe, tile=512).tile_augment
+    at_scale = replace(LESSONS["swin_t"].recipe, tile=512).tile_augment
     assert at_scale == replace(published, corrupt_scale=1)
-    assert LITE0.recipe.tile is not None and LITE0.recipe.tile_augment == LITE0.recipe.augment
+    assert (
+        LESSONS["lite0"].recipe.tile is not None
+        and LESSONS["lite0"].recipe.tile_augment == LESSONS["lite0"].recipe.augment
+    )
 
 
 def test_drops_by_hand() -> None:
@@ -63,14 +72,14 @@ def spared_by(recipe: Recipe, network: torch.nn.Module) -> set[str]:
 
 def test_norms_and_biases_do_not_decay() -> None:
     network = TINY.build(2)
-    spared = spared_by(LITE0.recipe, network)
+    spared = spared_by(LESSONS["lite0"].recipe, network)
     assert "backbone.norm.weight" in spared
     assert {name for name, p in network.named_parameters() if p.ndim <= 1} == spared
 
 
 def test_as_published_norms_and_position_tables_alone_do_not_decay() -> None:
     network = SWIN_T.build(5)
-    spared = spared_by(SWIN_T.recipe, network)
+    spared = spared_by(LESSONS["swin_t"].recipe, network)
     assert all("norm" in name or "position_bias" in name for name in spared)
     # Two for each of the patch norm, 24 block norms, 3 merging norms, 4 output norms; 12 tables.
     assert len(spared) == 2 * (1 + 24 + 3 + 4) + 12
@@ -78,7 +87,7 @@ def test_as_published_norms_and_position_tables_alone_do_not_decay() -> None:
 
 def test_the_published_freeze() -> None:
     network = SWIN_T.build(5)
-    set_training(network, 14_999, SWIN_T.recipe)
+    set_training(network, 14_999, LESSONS["swin_t"].recipe)
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
     assert frozen == {
         name
@@ -88,7 +97,7 @@ def test_the_published_freeze() -> None:
     }
     assert not network.backbone.get_submodule("stages.0").training
     assert network.backbone.get_submodule("stages.1").training
-    set_training(network, 15_000, SWIN_T.recipe)
+    set_training(network, 15_000, LESSONS["swin_t"].recipe)
     assert all(p.requires_grad for p in network.parameters())
     assert all(module.training for module in network.modules())
 

@@ -1,6 +1,6 @@
 """Batches of training tiles with their targets."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,6 @@ from nuhtc.training.augmentation.augment import AugmentSettings, draw_tile
 from nuhtc.training.augmentation.augment_published import PublishedAugment, draw_published_tile
 from nuhtc.training.augmentation.sampling import ClassAware, class_presence, focus
 from nuhtc.training.data.images import Pictures
-from nuhtc.training.loop.processes import Processes
 
 MIN_AREA = 16
 """Nuclei with fewer visible pixels are no targets."""
@@ -146,17 +145,21 @@ class RandomTiles(Dataset[TileTargets]):
         return make_targets(rgb, instances, image.types)
 
 
+Share = Callable[[range], list[int]]
+"""Which of a step's tiles are this process's, such as `list` where there is one process."""
+
+
 class _Steps(Sampler[list[int]]):
     """Tile numbers of each step from ``start``: a resumed run starts where it stopped."""
 
-    def __init__(self, start: int, stop: int, batch: int, processes: Processes) -> None:
+    def __init__(self, start: int, stop: int, batch: int, share: Share) -> None:
         self.steps = range(start, stop)
         self.batch = batch
-        self.processes = processes
+        self.share = share
 
     def __iter__(self) -> Iterator[list[int]]:
         for step in self.steps:
-            yield self.processes.share(range(step * self.batch, (step + 1) * self.batch))
+            yield self.share(range(step * self.batch, (step + 1) * self.batch))
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -168,12 +171,12 @@ def batches(
     first_step: int,
     last_step: int,
     workers: int,
-    processes: Processes,
+    share: Share,
 ) -> Iterator[list[TileTargets]]:
     """Give the process its share of batches ``first_step`` to ``last_step - 1`` of the sequence."""
     loader = DataLoader(
         tiles,
-        batch_sampler=_Steps(first_step, last_step, batch, processes),
+        batch_sampler=_Steps(first_step, last_step, batch, share),
         num_workers=workers,
         collate_fn=list,
         prefetch_factor=4 if workers else None,

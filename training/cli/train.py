@@ -21,13 +21,13 @@ from nuhtc.training.checkpoints.info import CheckpointInfo
 from nuhtc.training.checkpoints.initial import initialise
 from nuhtc.training.checkpoints.open import data_of
 from nuhtc.training.data.selection import Selection, select
-from nuhtc.training.loop.loop import AUTOCAST, Run, RunSettings
+from nuhtc.training.loop.loop import AUTOCAST, LoopSettings, Run
 from nuhtc.training.loop.processes import Processes, own_device, processes
-from nuhtc.training.loop.recipe import AUGMENTS, SCHEDULES, Recipe
+from nuhtc.training.loop.recipe import AUGMENTS, LESSONS, SCHEDULES, Recipe
 from nuhtc.training.network.nuhtc import PARTS, NuHTC
 from nuhtc.training.network.presets import PRESETS, Preset
 
-DEFAULTS = RunSettings()
+DEFAULTS = LoopSettings()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -189,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def make_recipe(preset: Preset, arguments: argparse.Namespace) -> Recipe:
+def make_recipe(usual: Recipe, arguments: argparse.Namespace) -> Recipe:
     """The preset's recipe with what the command line changes of it."""
     given = {
         field: getattr(arguments, name)
@@ -211,19 +211,19 @@ def make_recipe(preset: Preset, arguments: argparse.Namespace) -> Recipe:
     if arguments.no_imagenet:
         # What was not learned before has to be learned now.
         given["frozen_steps"] = 0
-    return replace(preset.recipe, **given)
+    return replace(usual, **given)
 
 
 def make_settings(
     recipe: Recipe, pictures: int, device: torch.device, arguments: argparse.Namespace
-) -> RunSettings:
+) -> LoopSettings:
     """Length and bookkeeping of the run."""
     epochs = arguments.epochs or (None if arguments.steps else recipe.epochs)
     if epochs is not None:
         steps = epochs * math.ceil(pictures / recipe.batch)
     else:
         steps = arguments.steps or recipe.steps or DEFAULTS.steps
-    return RunSettings(
+    return LoopSettings(
         steps=steps,
         seed=arguments.seed,
         workers=arguments.workers,
@@ -257,7 +257,8 @@ def _train(arguments: argparse.Namespace, device: torch.device, group: Processes
     preset = PRESETS[arguments.preset]
     chosen = select(arguments.data, arguments.untyped_data, arguments.validation)
     network = start_network(preset, len(chosen.classes), arguments)
-    recipe = make_recipe(preset, arguments)
+    lesson = LESSONS[preset.name]
+    recipe = make_recipe(lesson.recipe, arguments)
     settings = make_settings(recipe, len(chosen.data), device, arguments)
     info = CheckpointInfo(preset.name, chosen.classes, _data(chosen, arguments))
     # One process writes for all that train together, so that one keeps the others' runs out.
@@ -266,6 +267,7 @@ def _train(arguments: argparse.Namespace, device: torch.device, group: Processes
             preset,
             info,
             network,
+            lesson.objective,
             recipe,
             settings,
             chosen.data,
@@ -313,7 +315,3 @@ def _announce(run: Run, chosen: Selection) -> None:
                 "the class is left out of its draw",
                 file=sys.stderr,
             )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

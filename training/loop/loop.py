@@ -29,7 +29,8 @@ from nuhtc.training.loop.processes import Processes
 from nuhtc.training.loop.recipe import Recipe, parameter_groups, rate_at, set_training
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import Preset
-from nuhtc.training.objective.objective import Objective
+from nuhtc.training.network.torch_graphs import torch_engine
+from nuhtc.training.objective.objective import Objective, ObjectiveSettings
 from nuhtc.training.predictions.validation import ImageResult, summarise, validate
 
 AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16}
@@ -37,7 +38,7 @@ AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
-class RunSettings:
+class LoopSettings:
     """What a run does besides its recipe."""
 
     steps: int = 4000
@@ -61,8 +62,8 @@ class Run:
         What is trained.
     network
         With the weights to start from; its scale becomes that of the recipe's tiles.
-    recipe, settings
-        How.
+    objective, recipe, settings
+        Towards what, and how.
     data
         On what.
     folder
@@ -81,8 +82,9 @@ class Run:
         preset: Preset,
         info: CheckpointInfo,
         network: NuHTC,
+        objective: ObjectiveSettings,
         recipe: Recipe,
-        settings: RunSettings,
+        settings: LoopSettings,
         data: TrainingData,
         folder: Path,
         device: torch.device,
@@ -97,10 +99,10 @@ class Run:
             )
         self.preset, self.info, self.recipe, self.settings = preset, info, recipe, settings
         self.data, self.folder, self.device, self.processes = data, folder, device, processes
-        lesson = preset.at_network_scale(recipe.tile)
-        network.settings = lesson.network
+        scaled = preset.at_network_scale(recipe.tile)
+        network.settings = scaled.network
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.objective = Objective(self.network, preset.objective).to(device)
+        self.objective = Objective(self.network, objective).to(device)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.network, recipe), lr=recipe.learning_rate
         )
@@ -109,8 +111,8 @@ class Run:
         self.tiles = RandomTiles(
             list(data.train.values()),
             [data.weights[name] for name in data.train],
-            lesson.tile,
-            lesson.mpp,
+            scaled.tile,
+            scaled.mpp,
             settings.seed,
             recipe.tile_augment,
             network.classes if recipe.class_aware else None,
@@ -164,7 +166,7 @@ class Run:
         prepare_folder(self.folder)
         stream = batches(
             self.tiles, self.recipe.batch, self.step, settings.steps, settings.workers,
-            self.processes,
+            self.processes.share,
         )  # fmt: skip
         started = time.perf_counter()
         sums: dict[str, float] = {}
@@ -249,10 +251,10 @@ class Run:
         """Figures over held-out pictures, which the processes share out."""
         share = self.processes.share(range(len(images)))
         results: list[ImageResult] = validate(
-            network,
+            torch_engine(network, self.preset, self.info.classes),
             Part(images, share),
             self.preset.tile,
-            self.preset.inference,
+            self.preset.detection.mask_threshold,
             mpp=self.preset.mpp,
             progress=self.progress,
         )

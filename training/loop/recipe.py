@@ -8,6 +8,7 @@ from torch import nn
 
 from nuhtc.training.augmentation.augment import AugmentSettings
 from nuhtc.training.augmentation.augment_published import PublishedAugment
+from nuhtc.training.objective.objective import ObjectiveSettings
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,38 @@ PUBLISHED_RECIPE = Recipe(
     augment=AUGMENTS["published"],
 )
 """Li et al. 2025, section 4.2, and the configuration that came with it."""
+
+
+LITE0_OBJECTIVE = ObjectiveSettings(
+    # Fewer samples than published: a tile that is trained on has a quarter of the cells.
+    rpn_samples=256,
+    anchors_inside=False,
+    proposals_per_level=500,
+    proposals=500,
+    proposal_min_side=0.0,
+    watershed_opening=1,
+    watershed_draws=None,
+    stage_low_quality=False,
+    stage_samples=256,
+    class_mean_over_all=False,
+    mask_samples=32,
+    mask_weight=1.0,
+)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a preset is trained towards, and how."""
+
+    objective: ObjectiveSettings
+    recipe: Recipe
+
+
+LESSONS = {
+    "lite0": Lesson(LITE0_OBJECTIVE, LITE0_RECIPE),
+    "swin_t": Lesson(ObjectiveSettings(), PUBLISHED_RECIPE),
+}
+"""By the names of the presets."""
 
 
 def rate_at(step: int, steps: int, recipe: Recipe) -> float:

@@ -1,45 +1,24 @@
 """Presets: the networks by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from torch import nn
 
-from nuhtc.training.loop.recipe import LITE0_RECIPE, PUBLISHED_RECIPE, Recipe
+from nuhtc.runtime.bundle.card import (
+    Card,
+    DataSource,
+    DetectionSettings,
+    FileDigest,
+    GraphSet,
+    NucleusClass,
+    ProposalSettings,
+)
 from nuhtc.training.network.backbone import EfficientNetLite0
 from nuhtc.training.network.nuhtc import NetworkSettings, NuHTC
+from nuhtc.training.network.resize import tile_multiple
 from nuhtc.training.network.swin import SwinTransformer
-from nuhtc.training.objective.objective import ObjectiveSettings
-
-
-@dataclass(frozen=True)
-class InferenceSettings:
-    """How the network's answers become nuclei; all lengths in network-input pixels."""
-
-    proposals_per_level: int = 3000
-    """Best boxes of each RPN level that are looked at."""
-    proposals: int = 1000
-    """Boxes kept over all levels."""
-    proposal_min_side: float = 10.0
-    """Boxes with a side of this or less are dropped."""
-    proposal_score: float = 0.0
-    """Least score of an RPN box."""
-    proposal_nms: float = 0.7
-    watershed_opening: int = 2
-    """Erosions, then as many dilations, of the foreground by a 5x5 square."""
-    score: float = 0.35
-    nms: float = 0.5
-    nms_per_class: bool = True
-    """As published; False lets a nucleus have one class only."""
-    max_detections: int = 500
-    """Best detections of a tile."""
-    mask_threshold: float = 0.5
-    object_temperature: float = 1.0
-    """Divides the logit of being a nucleus; see :mod:`nuhtc.runtime.engines.calibration`."""
-    object_bias: float = 0.0
-    """Added to that logit afterwards."""
-    class_temperature: float = 1.0
-    """Divides the classes' logits."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +31,11 @@ class Preset:
     tile: int
     """Side of a tile in pixels."""
     network: NetworkSettings
-    inference: InferenceSettings
-    objective: ObjectiveSettings
-    recipe: Recipe
+    proposals_per_level: int
+    """Best boxes of each RPN level that the trunk gives for a tile of this size."""
+    proposals: ProposalSettings
+    """How regions are chosen from them; lengths in network-input pixels."""
+    detection: DetectionSettings
     backbone: Callable[[], nn.Module]
 
     def build(self, classes: int) -> NuHTC:
@@ -92,33 +73,18 @@ LITE0 = Preset(
         mask_convolutions=3,
         mask_width=32,
     ),
-    inference=InferenceSettings(
-        proposals_per_level=800,
-        proposals=400,
-        proposal_min_side=5.0,
+    proposals_per_level=800,
+    proposals=ProposalSettings(
+        count=400,
+        min_side=5.0,
+        nms=0.7,
         watershed_opening=1,
         # Best on the held-out pictures of CoNSeP, MoNuSeg and TNBC together; see docs/model.md.
-        proposal_score=0.95,
-        score=0.17,
-        nms=0.4,
-        nms_per_class=False,
+        score=0.95,
     ),
-    # Fewer samples than published: a tile that is trained on has a quarter of the cells.
-    objective=ObjectiveSettings(
-        rpn_samples=256,
-        anchors_inside=False,
-        proposals_per_level=500,
-        proposals=500,
-        proposal_min_side=0.0,
-        watershed_opening=1,
-        watershed_draws=None,
-        stage_low_quality=False,
-        stage_samples=256,
-        class_mean_over_all=False,
-        mask_samples=32,
-        mask_weight=1.0,
+    detection=DetectionSettings(
+        score=0.17, nms=0.4, nms_per_class=False, count=500, mask_threshold=0.5
     ),
-    recipe=LITE0_RECIPE,
     backbone=EfficientNetLite0,
 )
 """EfficientNet-Lite0 at 1.5 times the slide's scale: for laptops and CPU servers."""
@@ -130,11 +96,59 @@ SWIN_T = Preset(
     network=NetworkSettings(
         input_scale=2.0, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)
     ),
-    inference=InferenceSettings(),
-    objective=ObjectiveSettings(),
-    recipe=PUBLISHED_RECIPE,
+    proposals_per_level=3000,
+    proposals=ProposalSettings(count=1000, min_side=10.0, nms=0.7, watershed_opening=2),
+    detection=DetectionSettings(
+        score=0.35, nms=0.5, nms_per_class=True, count=500, mask_threshold=0.5
+    ),
     backbone=SwinTransformer,
 )
 """The network as published (Li et al. 2025), for its checkpoints and for GPUs."""
 
 PRESETS = {preset.name: preset for preset in (LITE0, SWIN_T)}
+
+RESEARCH = "research use only, following from the licences of the training data"
+UNKNOWN = "unknown, since the training data is not stated; ask whoever trained it"
+
+
+def card_of(
+    preset: Preset,
+    classes: tuple[NucleusClass, ...],
+    *,
+    data: tuple[DataSource, ...] = (),
+    metrics: Mapping[str, dict[str, float]] = MappingProxyType({}),
+    precisions: Mapping[str, GraphSet] = MappingProxyType({}),
+    files: Mapping[str, FileDigest] = MappingProxyType({}),
+) -> Card:
+    """Return the card of a preset's network.
+
+    Parameters
+    ----------
+    preset
+        Its um/px, tile, scale and thresholds.
+    classes
+        What it names, in the order of its outputs.
+    data, metrics
+        What it learned from, and how good it is.
+    precisions, files
+        Its graphs; none for a network in PyTorch.
+    """
+    stated = data and all(source.licence != "unknown" for source in data)
+    return Card(
+        name="-".join([preset.name, *(source.name.split()[0].lower() for source in data)]),
+        preset=preset.name,
+        classes=classes,
+        mpp=preset.mpp,
+        input_scale=preset.network.input_scale,
+        tile=preset.tile,
+        multiple=tile_multiple(preset.network.input_scale),
+        mean=preset.network.mean,
+        std=preset.network.std,
+        precisions=dict(precisions),
+        proposals=preset.proposals,
+        detection=preset.detection,
+        licence=RESEARCH if stated else UNKNOWN,
+        data=data,
+        metrics=dict(metrics),
+        files=dict(files),
+    )

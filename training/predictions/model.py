@@ -12,6 +12,7 @@ from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training.checkpoints.open import open_checkpoint
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.network.resize import tile_multiple
+from nuhtc.training.network.torch_graphs import torch_engine
 from nuhtc.training.predictions.prediction import Prediction
 from nuhtc.training.predictions.rescale import find_at
 from nuhtc.training.predictions.validation import segment
@@ -55,8 +56,8 @@ class Checkpoint:
         classes: tuple[NucleusClass, ...] | None = None,
     ) -> None:
         network, preset, info = open_checkpoint(path, classes=classes)
-        self._network = network.to(device)
-        self._settings = preset.inference
+        self._engine = torch_engine(network.to(device), preset, info.classes)
+        self._mask_threshold = preset.detection.mask_threshold
         self._tile = preset.tile if tile is None else tile
         multiple = tile_multiple(preset.network.input_scale)
         if self._tile % multiple:
@@ -66,7 +67,7 @@ class Checkpoint:
 
     def find(self, rgb: NDArray[np.uint8]) -> Prediction:
         """Find the nuclei of a picture, uint8 (H, W, 3)."""
-        return segment(self._network, rgb, self._tile, self._settings)
+        return segment(self._engine, rgb, self._tile, self._mask_threshold)
 
 
 def open_model(

@@ -4,16 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from nuhtc.runtime.engines.engine import Detections, Engine
 from nuhtc.training.data.images import DEFAULT_MPP, Pictures
-from nuhtc.training.inference import TileNuclei, detect
 from nuhtc.training.measures.instance import InstanceQuality, instance_quality
 from nuhtc.training.measures.overlaps import overlaps
-from nuhtc.training.network.nuhtc import NuHTC
-from nuhtc.training.network.presets import InferenceSettings
 from nuhtc.training.predictions.prediction import Prediction
 from nuhtc.training.predictions.rescale import find_at
 
@@ -34,7 +31,7 @@ class ImageResult:
 
 
 def segment(
-    network: NuHTC, rgb: NDArray[np.uint8], tile: int, settings: InferenceSettings, batch: int = 4
+    engine: Engine, rgb: NDArray[np.uint8], tile: int, mask_threshold: float, batch: int = 4
 ) -> Prediction:
     """Find the nuclei of a whole picture.
 
@@ -43,14 +40,14 @@ def segment(
 
     Parameters
     ----------
-    network
-        In evaluation mode.
+    engine
+        Finds the nuclei of a tile.
     rgb
         uint8 (H, W, 3), at the network's resolution.
     tile
         Side of a tile in pixels.
-    settings
-        Thresholds and counts.
+    mask_threshold
+        Least mask probability of a pixel inside.
     batch
         Tiles at a time.
     """
@@ -64,13 +61,10 @@ def segment(
     padded = np.full((height + tile, width + tile, 3), 255, np.uint8)
     padded[:height, :width] = rgb
     boxes, scores, labels, masks = [], [], [], []
-    device = network.mean.device
     for start in range(0, len(origins), batch):
         part = origins[start : start + batch]
         tiles = np.stack([padded[y : y + tile, x : x + tile] for x, y in part])
-        for (x, y), nuclei in zip(
-            part, detect(network, torch.from_numpy(tiles).to(device), settings), strict=True
-        ):
+        for (x, y), nuclei in zip(part, engine.run(tiles), strict=True):
             own = _in_core(nuclei, x, y, width, height, tile)
             boxes.append(nuclei.boxes[own] + np.array([x, y, x, y], np.float32))
             scores.append(nuclei.scores[own])
@@ -83,12 +77,12 @@ def segment(
         np.concatenate(scores)[order],
         np.concatenate(masks)[order],
         (height, width),
-        settings.mask_threshold,
+        mask_threshold,
     )
 
 
 def _in_core(
-    nuclei: TileNuclei, x: int, y: int, width: int, height: int, tile: int
+    nuclei: Detections, x: int, y: int, width: int, height: int, tile: int
 ) -> NDArray[np.bool_]:
     """Which nuclei have their centre in the tile's core; outer cores reach to the border."""
     margin = OVERLAP / 2
@@ -170,35 +164,34 @@ def paste(
 
 
 def validate(
-    network: NuHTC,
+    engine: Engine,
     images: Pictures,
     tile: int,
-    settings: InferenceSettings,
+    mask_threshold: float,
     *,
     mpp: float = DEFAULT_MPP,
     progress: bool = False,
 ) -> list[ImageResult]:
-    """Segment and measure annotated pictures; the network is left in evaluation mode.
+    """Segment and measure annotated pictures.
 
     Parameters
     ----------
-    network
-        Of any mode.
+    engine
+        Finds the nuclei of a tile.
     images
         Pictures of ``mpp``, or resampled to it and measured on their own grid.
     tile
         Side of a tile in pixels.
-    settings
-        Thresholds and counts.
+    mask_threshold
+        Least mask probability of a pixel inside.
     mpp
         um per pixel that the network was trained at.
     progress
         Show a bar.
     """
-    network.eval()
 
     def find(rgb: NDArray[np.uint8]) -> Prediction:
-        return segment(network, rgb, tile, settings)
+        return segment(engine, rgb, tile, mask_threshold)
 
     results = []
     quiet = not progress

@@ -242,12 +242,9 @@ def assert_alike(found: Detections, boxes: Any, probabilities: Any, masks: Any) 
 @pytest.mark.timeout(1800)
 class TestRealBundle:
     def test_nuclei_are_pytorchs(self, exported: Any) -> None:
-        import torch
+        from nuhtc.training.network.torch_graphs import torch_engine
 
-        from nuhtc.training.inference import detect
-
-        settings = exported.preset.inference
-        expected = detect(exported.network, torch.from_numpy(exported.tiles), settings)
+        expected = torch_engine(exported.network, exported.preset).run(exported.tiles)
         found = open_engine(exported.float32, threads=1).run(exported.tiles)
         for ours, theirs in zip(found, expected, strict=True):
             assert_alike(ours, theirs.boxes, theirs.probabilities, theirs.masks)

@@ -209,24 +209,24 @@ def test_a_tile_follows_from_seed_and_number() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_batches_are_the_same_in_any_number_of_processes() -> None:
-    alone = list(batches(tiles(), 3, 2, 5, 0, Processes()))
-    shared = list(batches(tiles(), 3, 2, 5, 2, Processes()))
+    alone = list(batches(tiles(), 3, 2, 5, 0, list))
+    shared = list(batches(tiles(), 3, 2, 5, 2, list))
     assert [len(batch) for batch in alone] == [3, 3, 3]
     for ours, theirs in zip(alone, shared, strict=True):
         assert all(same(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 def test_a_later_start_gives_the_later_batches() -> None:
-    whole = list(batches(tiles(), 2, 0, 4, 0, Processes()))
-    late = list(batches(tiles(), 2, 3, 4, 0, Processes()))
+    whole = list(batches(tiles(), 2, 0, 4, 0, list))
+    late = list(batches(tiles(), 2, 3, 4, 0, list))
     assert len(whole) == 4 and len(late) == 1
     assert all(same(a, b) for a, b in zip(whole[3], late[0], strict=True))
     assert not any(same(a[0], b[0]) for a, b in pairwise(whole))
 
 
 def test_a_run_that_is_done_has_no_batches() -> None:
-    assert list(batches(tiles(), 2, 4, 4, 0, Processes())) == []
-    assert list(batches(tiles(), 2, 9, 4, 0, Processes())) == []
+    assert list(batches(tiles(), 2, 4, 4, 0, list)) == []
+    assert list(batches(tiles(), 2, 9, 4, 0, list)) == []
 
 
 @pytest.mark.parametrize(("weights", "typed"), [((1.0, 0.0), True), ((0.0, 1.0), False)])
@@ -245,8 +245,8 @@ def test_stacked_pictures() -> None:
 
 
 def test_processes_share_a_batch_between_them() -> None:
-    whole = list(batches(tiles(), 4, 1, 3, 0, Processes()))
-    shares = [list(batches(tiles(), 4, 1, 3, 0, Processes(rank, 2))) for rank in (0, 1)]
+    whole = list(batches(tiles(), 4, 1, 3, 0, list))
+    shares = [list(batches(tiles(), 4, 1, 3, 0, Processes(rank, 2).share)) for rank in (0, 1)]
     for step in range(2):
         for rank in (0, 1):
             found = shares[rank][step]

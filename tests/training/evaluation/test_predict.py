@@ -15,11 +15,9 @@ from torch import Tensor
 from nuhtc.runtime.ground.errors import BundleError, CheckpointError, EngineError, NuhtcError
 from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.inference import TileNuclei
 from nuhtc.training.measures.instance import compare
 from nuhtc.training.predictions import bundle_model as predict_bundle
 from nuhtc.training.predictions import model as module
-from nuhtc.training.predictions import validation
 from nuhtc.training.predictions.bundle_model import BundleModel
 from nuhtc.training.predictions.bundle_model import paint as paint_outlines
 from nuhtc.training.predictions.model import Checkpoint, open_model, predict
@@ -122,17 +120,9 @@ class Blind(torch.nn.Module):
         self.register_buffer("mean", torch.zeros(1))
 
 
-def oracle_detect(_: object, tiles: Tensor, __: object) -> list[TileNuclei]:
-    return [
-        TileNuclei(a.boxes, a.probabilities.max(axis=1, initial=0), a.probabilities.argmax(axis=1),
-                   a.probabilities, a.masks)
-        for a in OracleEngine().run(tiles.numpy())
-    ]  # fmt: skip
-
-
 def test_a_checkpoint_goes_through_pytorch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "open_checkpoint", lambda *_, **__: (Blind(), TINY, TINY_INFO))
-    monkeypatch.setattr(validation, "detect", oracle_detect)
+    monkeypatch.setattr(module, "torch_engine", lambda *_: OracleEngine())
     path = tmp_path / "model.pt"
     path.touch()
     model = open_model(path, device="cpu", tile=128, threads=torch.get_num_threads())

@@ -1,11 +1,9 @@
 """Whole pictures: every nucleus once, whatever the tiles; masks where the kernels put them."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -13,58 +11,21 @@ from reference import outlines as reference
 from reference.blobs import random_ellipses
 from reference.oracle import OracleEngine, paint
 from scipy import ndimage
-from torch import Tensor
 
 from nuhtc.native.outlines import trace_masks
+from nuhtc.runtime.engines.engine import Detections
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.inference import TileNuclei
 from nuhtc.training.measures.instance import compare
-from nuhtc.training.network.presets import InferenceSettings
-from nuhtc.training.predictions import validation
 from nuhtc.training.predictions.validation import paste, segment, summarise, validate
 
-SETTINGS = InferenceSettings()
+ORACLE = OracleEngine()
 
 
-class Blind(torch.nn.Module):
-    """Stands for a network; the oracle answers in its place."""
-
-    mean: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(1))
-
-
-NETWORK: Any = Blind()
-
-
-def oracle_detect(_: object, tiles: Tensor, __: object) -> list[TileNuclei]:
-    answers = OracleEngine().run(tiles.numpy())
-    return [
-        TileNuclei(
-            a.boxes,
-            a.probabilities.max(axis=1, initial=0),
-            a.probabilities.argmax(axis=1),
-            a.probabilities,
-            a.masks,
-        )
-        for a in answers
-    ]
-
-
-@pytest.fixture
-def oracle(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(validation, "detect", oracle_detect)
-    yield
-
-
-@pytest.mark.usefixtures("oracle")
 @pytest.mark.parametrize(("height", "width"), [(300, 421), (128, 128), (129, 320), (90, 60)])
 @pytest.mark.parametrize("tile", [128, 192])
 def test_each_nucleus_once_and_in_its_place(height: int, width: int, tile: int) -> None:
     truth = random_ellipses(tile + width, height, width, height * width // 800, (8.0, 26.0))
-    found = segment(NETWORK, paint(truth), tile, SETTINGS)
+    found = segment(ORACLE, paint(truth), tile, 0.5)
     assert found.instances.shape == truth.shape
     quality = compare(truth, found.instances)
     assert quality.matched == truth.max() > 0
@@ -76,29 +37,35 @@ def test_each_nucleus_once_and_in_its_place(height: int, width: int, tile: int) 
         assert len(own) == 1 and found.types[own[0]] == number % 4
 
 
-@pytest.mark.usefixtures("oracle")
 def test_a_picture_without_nuclei() -> None:
-    found = segment(NETWORK, paint(np.zeros((150, 200), np.int64)), 128, SETTINGS)
+    found = segment(ORACLE, paint(np.zeros((150, 200), np.int64)), 128, 0.5)
     assert not found.instances.any() and found.types is not None and len(found.types) == 1
 
 
-def answer(boxes: list[list[float]], scores: list[float], masks: list[NDArray[Any]]) -> TileNuclei:
-    return TileNuclei(
-        np.array(boxes, np.float32),
-        np.array(scores, np.float32),
-        np.arange(len(boxes)),
-        np.eye(len(boxes), dtype=np.float32),
-        np.stack(masks).astype(np.float32),
-    )
+class Answers:
+    """An engine that says the same of every tile: each nucleus of a class of its own."""
+
+    name, precision, reason = "answers", "fp32", "named"
+
+    def __init__(
+        self, boxes: list[list[float]], scores: list[float], masks: list[NDArray[Any]]
+    ) -> None:
+        self.nuclei = Detections(
+            np.array(boxes, np.float32),
+            np.diag(scores).astype(np.float32),
+            np.stack(masks).astype(np.float32),
+        )
+
+    def run(self, tiles: NDArray[np.uint8]) -> list[Detections]:
+        return [self.nuclei] * len(tiles)
 
 
-def test_the_better_score_takes_the_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_better_score_takes_the_pixels() -> None:
     # The second loses a quarter to the third and stays; the first loses all and goes.
     full = np.ones((28, 28))
-    nuclei = answer([[10, 10, 38, 38], [31, 10, 59, 38], [10, 10, 38, 38]], [0.4, 0.5, 0.9],
+    engine = Answers([[10, 10, 38, 38], [31, 10, 59, 38], [10, 10, 38, 38]], [0.4, 0.5, 0.9],
                     [full] * 3)  # fmt: skip
-    monkeypatch.setattr(validation, "detect", lambda *_: [nuclei])
-    found = segment(NETWORK, np.zeros((100, 100, 3), np.uint8), 128, SETTINGS)
+    found = segment(engine, np.zeros((100, 100, 3), np.uint8), 128, 0.5)
     assert found.types is not None and np.array_equal(found.types[1:], [2, 1])
     assert found.scores.tolist() == [0, np.float32(0.9), np.float32(0.5)]
     assert np.count_nonzero(found.instances == 1) == 28 * 28
@@ -140,7 +107,6 @@ def test_a_box_without_pixels(box: list[float]) -> None:
     assert inside.size == 0 or not inside.any()
 
 
-@pytest.mark.usefixtures("oracle")
 def test_quality_and_classes_of_pictures() -> None:
     truth = random_ellipses(5, 150, 150, 20, (10.0, 24.0))
     count = int(truth.max())
@@ -151,9 +117,7 @@ def test_quality_and_classes_of_pictures() -> None:
         AnnotatedImage("untyped", paint(truth), truth, None),
         AnnotatedImage("shifted", paint(truth), np.roll(truth, 60, axis=0), None),
     ]
-    network: Any = Blind().train()
-    results = validate(network, pictures, 128, SETTINGS)
-    assert not network.training
+    results = validate(ORACLE, pictures, 128, 0.5)
     assert [result.name for result in results] == ["typed", "untyped", "shifted"]
     assert (results[0].typed, results[0].right_class) == (count, count - 1)
     assert (results[1].typed, results[1].right_class) == (0, 0)
@@ -165,9 +129,8 @@ def test_quality_and_classes_of_pictures() -> None:
     assert summary["class_accuracy_of_matched"] == pytest.approx((count - 1) / count, abs=5e-5)
 
 
-@pytest.mark.usefixtures("oracle")
 def test_no_class_accuracy_without_classes() -> None:
     truth = random_ellipses(6, 100, 100, 9, (10.0, 24.0))
     picture = AnnotatedImage("untyped", paint(truth), truth, None)
-    summary = summarise(validate(NETWORK, [picture], 128, SETTINGS))
+    summary = summarise(validate(ORACLE, [picture], 128, 0.5))
     assert "class_accuracy_of_matched" not in summary
