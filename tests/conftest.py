@@ -10,8 +10,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:  # the tests of the runtime do without torch
-    from reference.elsewhere import Elsewhere
-    from reference.exports import Exported
+    from made.exports import Exported
+    from programs.elsewhere import Elsewhere
 
     from nuhtc.runtime.bundle.load import Bundle
 
@@ -36,7 +36,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> "Exported":
     """A network and its bundles; leave their files as they are."""
-    from reference.exports import export_lite0
+    from made.exports import export_lite0
 
     return export_lite0(tmp_path_factory.mktemp("exported"))
 
@@ -56,7 +56,7 @@ def bundle_copy(exported: "Exported", tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def elsewhere() -> "Iterator[Elsewhere]":
     """A process beside this one, for TensorRT."""
-    from reference.elsewhere import other_process
+    from programs.elsewhere import other_process
 
     with other_process() as process:
         yield process

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from reference.exports import Exported
+    from made.exports import Exported
 
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> "Exported":
     """The published network with golden weights, and its bundles; leave their files."""
-    from reference.exports import export_published
+    from made.exports import export_published
     from reference.published import PARITY
 
     if not (PARITY / "golden.npz").exists():

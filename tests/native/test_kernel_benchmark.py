@@ -3,9 +3,10 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "kernels.py"
+from places import BENCHMARKS
+
+SCRIPT = BENCHMARKS / "kernels.py"
 
 
 def test_a_tiny_run_prints_every_kernel_beside_its_rival() -> None:

@@ -3,9 +3,10 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "proposal_nms.py"
+from places import BENCHMARKS
+
+SCRIPT = BENCHMARKS / "proposal_nms.py"
 
 
 def test_a_tiny_run_times_both_ways_in_every_engine() -> None:

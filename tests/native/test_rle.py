@@ -5,11 +5,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from fakes.oracle import OracleEngine, paint
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made.blobs import random_ellipses
 from pycocotools import mask as coco_mask
-from reference.blobs import random_ellipses
-from reference.oracle import OracleEngine, paint
 
 from nuhtc.native.rle import rle_texts
 from nuhtc.runtime.pipeline.trace import trace_tile

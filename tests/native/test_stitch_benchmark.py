@@ -3,9 +3,10 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "stitch.py"
+from places import BENCHMARKS
+
+SCRIPT = BENCHMARKS / "stitch.py"
 
 
 def test_a_tiny_run_prints_time_and_memory_beside_its_rival() -> None:

@@ -3,9 +3,10 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "tiler.py"
+from places import BENCHMARKS
+
+SCRIPT = BENCHMARKS / "tiler.py"
 
 
 def test_a_tiny_run_prints_every_way_beside_its_rivals() -> None:

@@ -6,9 +6,9 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from made.blobs import fill_ring
 from numpy.typing import NDArray
 from reference import outlines as twin
-from reference.blobs import fill_ring
 from scipy import ndimage
 
 from nuhtc.native.outlines import trace_masks

@@ -1,18 +1,17 @@
 """Proposals from a foreground map: the published step's own values, the twin, known shapes."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from places import SHARED
 from reference import proposals as twin
 from scipy import ndimage
 
 from nuhtc.native.proposals import watershed_boxes
 
-GOLDEN = Path(__file__).parents[2].parent / "shared" / "parity" / "golden.npz"
+GOLDEN = SHARED / "parity" / "golden.npz"
 
 
 @pytest.mark.skipif(not GOLDEN.exists(), reason="needs ../shared/parity/golden.npz")

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from places import SHARED
 from reference.outlines import paste
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-PARITY = Path(__file__).parents[2].parent / "shared" / "parity"
+PARITY = SHARED / "parity"
 
 IMAGES = (242, 148)
 """The golden tiles' numbers."""

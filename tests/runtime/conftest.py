@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.oracle import OracleEngine, paint
+from made.made_nuclei import made_bundle
 from numpy.typing import NDArray
 from PIL import Image
-from reference.made_nuclei import made_bundle
-from reference.oracle import OracleEngine, paint
-from reference.typed_run import LABELS
+from programs.typed_run import LABELS
 
 import nuhtc.runtime.bundle.load
 import nuhtc.runtime.pipeline.segment

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made.toy_bundle import toy_bundle, toy_tile
 from numpy.typing import NDArray
-from reference.toy_bundle import toy_bundle, toy_tile
 
 from nuhtc.runtime.bundle.card import Card, DetectionSettings, ProposalSettings
 from nuhtc.runtime.bundle.load import Bundle

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fakes.oracle import OracleEngine, class_probabilities
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made.blobs import random_ellipses
+from made.made_nuclei import made_card
+from made.seen import found_about, grid_over, stitched
+from made.toy_bundle import toy_bundle, toy_tile
 from numpy.typing import NDArray
-from reference.blobs import random_ellipses
-from reference.made_nuclei import made_card
-from reference.oracle import OracleEngine, class_probabilities
-from reference.seen import found_about, grid_over, stitched
-from reference.toy_bundle import toy_bundle, toy_tile
 
 from nuhtc.runtime.bundle.card import Card
 from nuhtc.runtime.engines.engine import Detections

@@ -8,8 +8,8 @@ from types import ModuleType
 import numpy as np
 import onnxruntime
 import pytest
-from reference.fake_onnxruntime import FakeRuntime, put_in_place
-from reference.toy_bundle import toy_bundle, toy_tile
+from fakes.fake_onnxruntime import FakeRuntime, put_in_place
+from made.toy_bundle import toy_bundle, toy_tile
 
 from nuhtc.runtime.bundle.card import FEATURES
 from nuhtc.runtime.bundle.load import Bundle

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reference.toy_bundle import toy_bundle
+from made.toy_bundle import toy_bundle
 
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines import open as opening

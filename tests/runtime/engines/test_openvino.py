@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made.toy_bundle import toy_bundle, toy_tile
 from numpy.typing import NDArray
-from reference.toy_bundle import toy_bundle, toy_tile
 
 from nuhtc.runtime.bundle.load import Bundle, default_bundle, load_bundle
 from nuhtc.runtime.demo.slide import demo_picture

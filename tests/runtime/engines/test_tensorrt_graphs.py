@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from fakes.fake_gpu import FakeDevice, fake_tensorrt
 from numpy.typing import NDArray
-from reference.fake_gpu import FakeDevice, fake_tensorrt
 
 from nuhtc.runtime.bundle.card import GRAPHS, file_digest
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
@@ -24,7 +24,7 @@ from nuhtc.runtime.plans.plan import FOLDER, Span, read_plan
 from nuhtc.runtime.plans.tensorrt_module import TensorRt, load_tensorrt
 
 if TYPE_CHECKING:
-    from reference.exports import Exported
+    from made.exports import Exported
 
 BATCH = Span(1, 2, 3)
 REGIONS = Span(4, 32, 100)

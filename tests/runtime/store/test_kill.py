@@ -6,14 +6,15 @@ import sys
 import time
 from pathlib import Path
 
+from fakes.oracle import paint
+from made.blobs import random_ellipses
+from made.made_store import bytes_of
 from PIL import Image
-from reference.blobs import random_ellipses
-from reference.made_store import bytes_of
-from reference.oracle import paint
+from places import PROGRAMS
 
 from nuhtc.runtime.store.ledger import read_ledger
 
-SCRIPT = Path(__file__).parents[2] / "reference" / "oracle_run.py"
+SCRIPT = PROGRAMS / "oracle_run.py"
 
 
 def start(slide: Path, out: Path) -> "subprocess.Popen[bytes]":

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fakes.oracle import OracleEngine, paint
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference.blobs import random_ellipses
-from reference.made_nuclei import made_candidates
-from reference.oracle import OracleEngine, paint
+from made.blobs import random_ellipses
+from made.made_nuclei import made_candidates
 
 from nuhtc.runtime.ground.errors import StoreError
 from nuhtc.runtime.nuclei.candidates import Candidates

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
-from reference.made_nuclei import made_bundle
-from reference.made_store import SETTINGS, bytes_of, empty_slide, made_slide, made_store
-from reference.oracle import OracleEngine
-from reference.summarized import summarized
+from fakes.oracle import OracleEngine
+from made.made_nuclei import made_bundle
+from made.made_store import SETTINGS, bytes_of, empty_slide, made_slide, made_store
+from made.summarized import summarized
 
 from nuhtc.runtime.ground.errors import OutputError, StoreError
 from nuhtc.runtime.nuclei.view import View

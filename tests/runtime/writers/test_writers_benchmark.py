@@ -3,9 +3,8 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+from places import BENCHMARKS
 
 
 def run(script: str, *options: str) -> object:

@@ -11,15 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from made.made_sets import coco_content, compressed, made_truths, same_set, uncompressed, write_coco
 from pycocotools import mask as coco_mask
-from reference.made_sets import (
-    coco_content,
-    compressed,
-    made_truths,
-    same_set,
-    uncompressed,
-    write_coco,
-)
 
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import DataError

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reference.made_sets import made_truths, same_set, write_conic
+from made.made_sets import made_truths, same_set, write_conic
 
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import CONIC, KNOWN

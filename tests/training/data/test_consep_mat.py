@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made.made_sets import made_truths, same_nuclei, same_set, write_consep
 from PIL import Image
-from reference.made_sets import made_truths, same_nuclei, same_set, write_consep
+from places import SHARED
 from scipy import io
 
 from nuhtc.runtime.ground.errors import DataError
@@ -15,7 +16,7 @@ from nuhtc.training.data.consep import ConsepSet
 from nuhtc.training.data.open import open_set
 
 TRUTHS = made_truths(4)
-DATA = Path(__file__).parents[4] / "shared" / "data" / "consep"
+DATA = SHARED / "data" / "consep"
 
 
 @pytest.mark.parametrize("as_list", [False, True])

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from places import SHARED
 
 from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import CONSEP, KNOWN
 from nuhtc.training.data.folder import FolderSet, read_image
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
+DATA = SHARED / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="data sets absent: ../shared/data")
 
 SHAPE = (12, 16)

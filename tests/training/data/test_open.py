@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from reference.made_sets import (
+from made.made_sets import (
     made_truths,
     same_set,
     write_coco,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from reference.made_sets import (
+from made.made_sets import (
     made_truths,
     pannuke_arrays,
     same_set,

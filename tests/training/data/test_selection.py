@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made.tiny import disc_image
 from PIL import Image
-from reference.tiny import disc_image
 
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage, Part, Subset, Untyped

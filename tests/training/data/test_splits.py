@@ -1,15 +1,14 @@
 """What is held out is held out for good, whatever else is in the folder."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import SHARED
 
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.splits import is_validation, split
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
+DATA = SHARED / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="data sets absent: ../shared/data")
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from reference.evaluated import NAMES, made_picture, made_prediction, perfect, task
+from made.evaluated import NAMES, made_picture, made_prediction, perfect, task
 
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage
