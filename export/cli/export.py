@@ -1,7 +1,6 @@
 """``nuhtc-export``: a checkpoint to a bundle, with a proof of parity."""
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -14,9 +13,12 @@ from nuhtc.export.proof.limits import EXACT, HALF, INTEGER, ROUNDED
 from nuhtc.export.proof.prove import prove_parity
 from nuhtc.export.proof.tune import tune
 from nuhtc.export.tensorrt.build import build_engines
-from nuhtc.runtime.bundle.card import PROOF_FILES, STORED, Card, NucleusClass
+from nuhtc.runtime.bundle.card import PROOF_FILES, STORED, Card
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
-from nuhtc.runtime.ground.errors import NuhtcError
+from nuhtc.runtime.console.command import run_command
+from nuhtc.runtime.console.options import checked
+from nuhtc.runtime.console.terminal import complain, say
+from nuhtc.runtime.ground.errors import EXIT_DONE, EXIT_FAILED
 from nuhtc.training.checkpoints.open import open_checkpoint
 from nuhtc.training.checkpoints.published import PRESET
 from nuhtc.training.data.classes import parse_classes
@@ -37,10 +39,13 @@ LIMIT_OPTIONS = {
 """Every limit and its option."""
 
 
+PROG = "nuhtc-export"
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
-        prog="nuhtc-export",
+        prog=PROG,
         epilog="Defaults of limits are for fp32 stored as float32, fp32 stored as float16, fp16 "
         "and int8.",
         description="Turn a checkpoint into a bundle (trunk, heads and masks as ONNX, and "
@@ -61,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--classes",
-        type=_classes,
+        type=checked(parse_classes),
         metavar="NAME[=#RRGGBB],...",
         help="names and colours of the classes, in order (default: the checkpoint's own)",
     )
@@ -126,13 +131,6 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def _classes(text: str) -> tuple[NucleusClass, ...]:
-    try:
-        return parse_classes(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 def _wanted(arguments: argparse.Namespace, preset: Preset) -> Wanted:
     named = tuple(name for name in STORED if getattr(arguments, name))
     storage = arguments.storage or ("float32" if preset is PRESET else "float16")
@@ -146,71 +144,60 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``nuhtc-export``; returns the exit code."""
     command = parser()
     arguments = command.parse_args(argv)
+    stopped = "stopped; nothing was written"
     if arguments.tensorrt and (arguments.checkpoint / "card.json").exists():
-        return _plans_of_bundle(arguments)
+        return run_command(PROG, lambda: _plans_of_bundle(arguments), stopped)
     if arguments.out is None:
         command.error("the following arguments are required: --out")
     if arguments.tensorrt and arguments.out.suffix.lower() == ".zip":
         command.error("--tensorrt: plans belong to a machine; give a folder as --out")
     if arguments.calibration and not arguments.int8:
         command.error("--calibration is for --int8; give both or neither")
+    return run_command(PROG, lambda: _export(arguments), stopped)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    """Export a checkpoint, tune it where that is asked for, and prove what came of it."""
     changed = {
         field: getattr(arguments, field)
         for field in LIMIT_OPTIONS
         if getattr(arguments, field) is not None
     }
-    try:
-        check_out(arguments.out)
-        network, preset, info = open_checkpoint(
-            arguments.checkpoint, preset=arguments.preset, classes=arguments.classes
-        )
-        tiles = compared_tiles(arguments.tiles, preset.tile)
-        data = [open_set(path) for path in arguments.data]
-        tuned_on = [open_set(path) for path in arguments.tune]
-        wanted = _wanted(arguments, preset)
+    check_out(arguments.out)
+    network, preset, info = open_checkpoint(
+        arguments.checkpoint, preset=arguments.preset, classes=arguments.classes
+    )
+    tiles = compared_tiles(arguments.tiles, preset.tile)
+    data = [open_set(path) for path in arguments.data]
+    tuned_on = [open_set(path) for path in arguments.tune]
+    wanted = _wanted(arguments, preset)
 
-        def tuned(bundle: Bundle) -> Card:
-            return tune(bundle, tuned_on) if tuned_on else bundle.card
+    def tuned(bundle: Bundle) -> Card:
+        return tune(bundle, tuned_on) if tuned_on else bundle.card
 
-        def prove(bundle: Bundle) -> Mapping[str, bytes] | None:
-            report = prove_parity(network, preset, bundle, tiles, data, changed)
-            print(report.as_text())
-            if report.failures():
-                return None
-            if arguments.tensorrt:
-                build_engines(bundle, options_of(arguments), print)
-            contents = report.as_json(), report.as_text().encode()
-            return dict(zip(PROOF_FILES, contents, strict=True))
+    def prove(bundle: Bundle) -> Mapping[str, bytes] | None:
+        report = prove_parity(network, preset, bundle, tiles, data, changed)
+        say(report.as_text())
+        if report.failures():
+            return None
+        if arguments.tensorrt:
+            build_engines(bundle, options_of(arguments), say)
+        contents = report.as_json(), report.as_text().encode()
+        return dict(zip(PROOF_FILES, contents, strict=True))
 
-        bundle = write_bundle(network, preset, info, arguments.out, wanted, tune=tuned, prove=prove)
-    except NuhtcError as error:
-        print(f"nuhtc-export: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("nuhtc-export: stopped; nothing was written", file=sys.stderr)
-        return 130
+    bundle = write_bundle(network, preset, info, arguments.out, wanted, tune=tuned, prove=prove)
     if bundle is None:
-        print(
-            f"nuhtc-export: too far from PyTorch, so {arguments.out} was not written",
-            file=sys.stderr,
-        )
-        return 1
+        complain(PROG, f"too far from PyTorch, so {arguments.out} was not written")
+        return EXIT_FAILED
     size = sum(item.size for item in bundle.card.files.values())
     each = ", ".join(
         f"{name} stored as {graphs.storage}" for name, graphs in bundle.card.precisions.items()
     )
-    print(f"{arguments.out}: {size / 1e6:.1f} MB, {each}")
-    return 0
+    say(f"{arguments.out}: {size / 1e6:.1f} MB, {each}")
+    return EXIT_DONE
 
 
 def _plans_of_bundle(arguments: argparse.Namespace) -> int:
     """Build plans for a bundle that exists."""
-    try:
-        build_engines(load_bundle(arguments.checkpoint), options_of(arguments), print)
-    except NuhtcError as error:
-        print(f"nuhtc-export: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("nuhtc-export: stopped; nothing was written", file=sys.stderr)
-        return 130
-    return 0
+    build_engines(load_bundle(arguments.checkpoint), options_of(arguments), say)
+    return EXIT_DONE

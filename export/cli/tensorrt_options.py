@@ -7,6 +7,7 @@ from nuhtc.export.tensorrt.build import BATCH, REGIONS, EngineOptions
 from nuhtc.export.tensorrt.builder import GPUS, RTX_CAPABILITIES, Target
 from nuhtc.export.tensorrt.roi_align import DEFAULT_SAMPLES
 from nuhtc.runtime.bundle.card import STORED
+from nuhtc.runtime.console.options import names_of, whole
 from nuhtc.runtime.plans.plan import Span
 from nuhtc.runtime.plans.tensorrt_module import MODULES
 
@@ -26,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--tensorrt-precision",
-        type=_precisions,
+        type=names_of(STORED),
         default=(),
         metavar="P[,P]",
         help=f"of {', '.join(STORED)} (default: all that the bundle has)",
@@ -48,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         )
     group.add_argument(
         "--tensorrt-samples",
-        type=_positive,
+        type=whole(1),
         default=DEFAULT_SAMPLES,
         metavar="N",
         help="most RoIAlign samples per bin side, where their number adapts to the region "
@@ -115,19 +116,6 @@ def _span(text: str) -> Span:
     if not 1 <= least <= best <= most:
         raise argparse.ArgumentTypeError(f"{text!r}: must rise from 1 or more")
     return Span(least, best, most)
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: a number from 1 up is needed")
-    return int(text)
-
-
-def _precisions(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    if not set(names) <= set(STORED):
-        raise argparse.ArgumentTypeError(f"{text!r}: choose from {', '.join(STORED)}")
-    return names
 
 
 def _capabilities(text: str) -> tuple[str, ...]:

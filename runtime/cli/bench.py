@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 
 from nuhtc.runtime.bench.machine import machine
-from nuhtc.runtime.console.options import available_cores
+from nuhtc.runtime.console.options import available_cores, names_of, several, whole
 from nuhtc.runtime.engines.names import ENGINES
 from nuhtc.runtime.ground.whole_files import whole_file
 
@@ -60,22 +60,22 @@ def parser() -> argparse.ArgumentParser:
     add("bundle", nargs="?", type=Path, metavar="BUNDLE", help="default: the one in the package")
     add(
         "--engines",
-        type=_engines,
-        default=list(ENGINES[1:]),
+        type=names_of(ENGINES[1:]),
+        default=ENGINES[1:],
         metavar="NAME[,NAME]",
         help=f"of {', '.join(ENGINES[1:])} (default: all)",
     )
     add(
         "--nuclei",
-        type=_wholes,
+        type=several(whole(1)),
         default=[50, 10, 300],
         metavar="N[,N]",
         help="nuclei of a tile; batches and threads are timed with the first (default: 50,10,300)",
     )
-    add("--batches", type=_wholes, default=[1, 4], metavar="N[,N]", help="default: 1,4")
+    add("--batches", type=several(whole(1)), default=[1, 4], metavar="N[,N]", help="default: 1,4")
     add(
         "--threads",
-        type=_wholes,
+        type=several(whole(1)),
         default=sorted({1, cores}),
         metavar="N[,N]",
         help="CPU threads (default: 1 and all cores)",
@@ -90,20 +90,3 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="FILE", help="write the JSON here too")
     add("--json", action="store_true", help="print JSON")
     return result
-
-
-def _wholes(text: str) -> list[int]:
-    values = [int(part) for part in text.split(",")]
-    if min(values) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: numbers from 1 on")
-    return values
-
-
-def _engines(text: str) -> list[str]:
-    names = text.split(",")
-    unknown = [name for name in names if name not in ENGINES[1:]]
-    if unknown:
-        raise argparse.ArgumentTypeError(
-            f"no engine is called {', '.join(unknown)}; there is {', '.join(ENGINES[1:])}"
-        )
-    return names

@@ -5,14 +5,9 @@ import json
 from typing import TYPE_CHECKING
 
 from nuhtc.runtime.cli.convert_options import PROG, parse
-from nuhtc.runtime.console.terminal import (
-    EXIT_INTERRUPTED,
-    close_stdout,
-    complain,
-    log_to_stderr,
-    say,
-)
-from nuhtc.runtime.ground.errors import EXIT_DONE, EXIT_FAILED, NuhtcError
+from nuhtc.runtime.console.command import run_command
+from nuhtc.runtime.console.terminal import log_to_stderr, say
+from nuhtc.runtime.ground.errors import EXIT_DONE
 
 if TYPE_CHECKING:
     from nuhtc.runtime.results.convert import Converted
@@ -27,22 +22,14 @@ def main(argv: list[str] | None = None) -> int:
     argv
         The arguments; None takes the process's own.
     """
-    try:
+
+    def work() -> int:
         arguments = parse(argv)
         with log_to_stderr(PROG, verbose=arguments.verbose):
             _run(arguments)
-        code = EXIT_DONE
-    except NuhtcError as error:
-        complain(PROG, error)
-        code = error.exit_code
-    except MemoryError:
-        complain(PROG, "not enough memory")
-        code = EXIT_FAILED
-    except KeyboardInterrupt:
-        complain(PROG, "stopped; what is in the output folder is whole")
-        code = EXIT_INTERRUPTED
-    close_stdout()
-    return code
+        return EXIT_DONE
+
+    return run_command(PROG, work, "stopped; what is in the output folder is whole")
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -82,10 +69,10 @@ def _convert(arguments: argparse.Namespace, store: "Store | None") -> None:
         return
     imported = Imported(arguments.source, arguments.mpp)
     _report(convert_file(imported, chosen, wanted, out))
-    said = f"  {imported.repaired:,} invalid outlines repaired"
+    line = f"  {imported.repaired:,} invalid outlines repaired"
     if imported.dropped:
-        said += f", {imported.dropped:,} entries without area left out"
-    say(said)
+        line += f", {imported.dropped:,} entries without area left out"
+    say(line)
 
 
 def _report(converted: "Converted") -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from nuhtc.runtime.console.options import whole
+from nuhtc.runtime.console.options import names_of, whole
 from nuhtc.runtime.pipeline.settings import OVERLAPS
 from nuhtc.runtime.writers import FORMATS
 
@@ -29,20 +29,5 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def formats(text: str) -> tuple[str, ...]:
-    """Return the formats that an option names.
-
-    Raises
-    ------
-    argparse.ArgumentTypeError
-        When there is no such format.
-    """
-    if text == "all":
-        return FORMATS
-    names = tuple(dict.fromkeys(text.split(",")))
-    unknown = [name for name in names if name not in FORMATS]
-    if unknown:
-        raise argparse.ArgumentTypeError(
-            f"no format is called {', '.join(map(repr, unknown))}; there is {', '.join(FORMATS)}"
-        )
-    return names
+formats = names_of(FORMATS, "all")
+"""Reads the formats that an option names."""

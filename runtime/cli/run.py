@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING
 
 from nuhtc.runtime.cli.bench import main as bench
 from nuhtc.runtime.cli.run_options import BENCH, DEMO, parse
-from nuhtc.runtime.console.terminal import (
-    EXIT_INTERRUPTED,
-    close_stdout,
-    complain,
-    log_to_stderr,
-    say,
-)
+from nuhtc.runtime.console.bar import Bar
+from nuhtc.runtime.console.command import run_command
+from nuhtc.runtime.console.terminal import complain, log_to_stderr, say
 from nuhtc.runtime.ground.errors import EXIT_DONE, EXIT_FAILED, EXIT_SKIPPED, NuhtcError
 from nuhtc.runtime.slides.inputs import check_stems, expand_inputs
 
@@ -41,26 +37,22 @@ def main(argv: list[str] | None = None) -> int:
         The arguments; None takes the process's own.
     """
     argv = sys.argv[1:] if argv is None else argv
-    try:
+
+    def work() -> int:
         if argv[:1] == [BENCH]:
             say(bench(argv[1:]))
             return EXIT_DONE
         arguments = parse(argv)
         with log_to_stderr(PROG, verbose=arguments.verbose):
-            code = _run(arguments)
-    except NuhtcError as error:
-        complain(PROG, error)
-        code = error.exit_code
-    except KeyboardInterrupt:
-        complain(PROG, "stopped; the same command continues where it was")
-        code = EXIT_INTERRUPTED
-    close_stdout()
-    return code
+            return _run(arguments)
+
+    return run_command(PROG, work, "stopped; the same command continues where it was")
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from nuhtc.runtime.bundle.load import default_bundle, load_bundle
     from nuhtc.runtime.ground.whole_files import prepare_folder
+    from nuhtc.runtime.pipeline.settings import RunSettings
 
     files = [] if arguments.demo else expand_inputs(arguments.slides)
     check_stems(files)
@@ -144,7 +136,7 @@ def _segment_and_write(
     with closing(slide), sole_writer_of(arguments.out, slide.name):
         if arguments.fresh:
             remove_store(folder)
-        with _Bar(slide.name) as bar:
+        with Bar(slide.name, "tiles") as bar:
             store = segment_to_store(slide, engine, bundle, settings, folder, clock, bar.update)
         return write_outputs(arguments.out, slide, store, settings, view, wanted, clock)
 
@@ -157,27 +149,6 @@ def _make_demo(folder: Path) -> Path:
     with sole_writer_of(folder, DEMO):
         write_demo_slide(path)
     return path
-
-
-class _Bar:
-    """A progress bar on stderr, where that is a terminal."""
-
-    def __init__(self, name: str) -> None:
-        from tqdm import tqdm
-
-        # disable=None: shown on a terminal only. One bar, moved by hand, needs no helper thread.
-        tqdm.monitor_interval = 0
-        self._bar = tqdm(desc=name, unit=" tiles", file=sys.stderr, disable=None, leave=False)
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *stopped: object) -> None:
-        self._bar.close()
-
-    def update(self, done: int, total: int) -> None:
-        self._bar.total = total
-        self._bar.update(done - self._bar.n)
 
 
 def _fail(file: Path, message: str, *, json_wanted: bool) -> int:

@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from nuhtc.runtime.bundle.card import NucleusClass
+from nuhtc.runtime.console.command import run_command
+from nuhtc.runtime.console.options import checked, names_of
+from nuhtc.runtime.console.terminal import say
 from nuhtc.runtime.engines.names import ENGINES, PRECISIONS
-from nuhtc.runtime.ground.errors import DataError, NuhtcError
+from nuhtc.runtime.ground.errors import EXIT_DONE, DataError
 from nuhtc.runtime.ground.whole_files import prepare_folder
 from nuhtc.training.data.classes import parse_classes
 from nuhtc.training.data.images import AnnotatedImage, AnnotatedSet
@@ -68,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--save",
-        type=_layouts,
+        type=names_of(LAYOUTS),
         default=(),
         metavar="LAYOUTS",
         help="also write the predictions to --out: pannuke (.npy), consep (.mat), or both with "
@@ -76,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--classes",
-        type=_classes,
+        type=checked(parse_classes),
         metavar="NAMES",
         help="of a checkpoint that does not name them: Name,Name,... in the order of training",
     )
@@ -110,23 +112,6 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def _layouts(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(text.split(",")))
-    wrong = [name for name in names if name not in LAYOUTS]
-    if wrong:
-        raise argparse.ArgumentTypeError(
-            f"{', '.join(map(repr, wrong))}: choose from {', '.join(LAYOUTS)}"
-        )
-    return names
-
-
-def _classes(text: str) -> tuple[NucleusClass, ...]:
-    try:
-        return parse_classes(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``nuhtc-eval``; returns the exit code."""
     command = parser()
@@ -143,19 +128,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.error("--threads must be 0 or more")
     if arguments.device == "cuda" and not torch.cuda.is_available():
         command.error("--device cuda: PyTorch sees no CUDA device here")
-    try:
+
+    def work() -> int:
         results = list(_evaluate(arguments))
-    except NuhtcError as error:
-        print(f"nuhtc-eval: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("nuhtc-eval: stopped; what is in the output folder is whole", file=sys.stderr)
-        return 130
-    if arguments.json:
-        print(as_json({"results": [summarise_all(result) for result in results]}))
-    else:
-        print("\n\n".join(map(as_text, results)))
-    return 0
+        if arguments.json:
+            say(as_json({"results": [summarise_all(result) for result in results]}))
+        else:
+            say("\n\n".join(map(as_text, results)))
+        return EXIT_DONE
+
+    return run_command("nuhtc-eval", work, "stopped; what is in the output folder is whole")
 
 
 def _evaluate(arguments: argparse.Namespace) -> Iterator[Evaluation]:

@@ -2,13 +2,12 @@
 
 import argparse
 import json
-import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from nuhtc.runtime.ground.errors import NuhtcError
+from nuhtc.runtime.console.bar import Bar
+from nuhtc.runtime.console.command import run_command
+from nuhtc.runtime.console.terminal import complain, say
 
 # Whatever needs NumPy is imported where it is used, so that --help is answered at once.
 
@@ -54,14 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = command.parse_args(argv)
     if arguments.format is not None and arguments.out is None:
         command.error("--format says what --out gets; give --out DIR too")
-    try:
-        return _prepare(arguments)
-    except NuhtcError as error:
-        print(f"nuhtc-prepare: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("nuhtc-prepare: stopped; nothing was written", file=sys.stderr)
-        return 130
+    return run_command("nuhtc-prepare", lambda: _prepare(arguments), "stopped; nothing was written")
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
@@ -73,47 +65,20 @@ def _prepare(arguments: argparse.Namespace) -> int:
         # Before minutes of reading, not after them.
         check_free(arguments.out)
     source = open_set(arguments.data, arguments.images)
-    with _bar("reading", len(source)) as step:
-        report = examine(source, step)
+    with Bar("reading", "pictures", len(source)) as bar:
+        report = examine(source, bar.step)
     # Half a data set would look like a whole one.
     written = arguments.out if not report.problems else None
     if written is not None:
-        with _bar("writing", len(source)) as step:
-            write_set(source, written, arguments.format or "folder", step)
+        with Bar("writing", "pictures", len(source)) as bar:
+            write_set(source, written, arguments.format or "folder", bar.step)
     if arguments.json:
         out = None if written is None else str(written)
-        _say(json.dumps(report.as_json() | {"written": out}, ensure_ascii=False))
+        say(json.dumps(report.as_json() | {"written": out}, ensure_ascii=False))
     else:
-        _say(report.as_text())
+        say(report.as_text())
         if written is not None:
-            _say(f"{written}: {len(source):,} pictures written")
+            say(f"{written}: {len(source):,} pictures written")
     if report.problems and arguments.out is not None:
-        print(
-            f"nuhtc-prepare: {arguments.out}: not written; mend what is listed first",
-            file=sys.stderr,
-        )
+        complain("nuhtc-prepare", f"{arguments.out}: not written; mend what is listed first")
     return 1 if report.problems else 0
-
-
-def _say(text: str) -> None:
-    """Print a result; whoever reads it, such as head, may have seen enough."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # Python flushes stdout once more when it ends; that must find something to write to.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-
-
-@contextmanager
-def _bar(what: str, total: int) -> Iterator[Callable[[], object]]:
-    """Give what counts one picture on a progress bar, which only a terminal shows."""
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc=what, unit="picture", disable=not sys.stderr.isatty()) as bar:
-        yield lambda: bar.update()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,7 +12,9 @@ from pathlib import Path
 import torch
 
 from nuhtc.runtime.bundle.card import DataSource
-from nuhtc.runtime.ground.errors import NuhtcError
+from nuhtc.runtime.console.command import run_command
+from nuhtc.runtime.console.terminal import complain, say
+from nuhtc.runtime.ground.errors import EXIT_DONE
 from nuhtc.runtime.ground.lock import sole_writer
 from nuhtc.runtime.ground.whole_files import prepare_folder
 from nuhtc.training.checkpoints import checkpoint
@@ -27,13 +29,15 @@ from nuhtc.training.loop.recipe import AUGMENTS, LESSONS, SCHEDULES, Recipe
 from nuhtc.training.network.nuhtc import PARTS, NuHTC
 from nuhtc.training.network.presets import PRESETS, Preset
 
+PROG = "nuhtc-train"
+
 DEFAULTS = LoopSettings()
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
-        prog="nuhtc-train",
+        prog=PROG,
         description="Train a network on annotated pictures: PanNuke, CoNSeP, CoNIC, COCO "
         "instance files, or folders of images/*.png with labels/*.npz. A run that was stopped "
         "continues from --out. Several GPUs: torchrun --nproc-per-node=4 -m "
@@ -173,20 +177,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = parser()
     arguments = command.parse_args(argv)
     _check(command, arguments)
-    try:
+
+    def work() -> int:
         device = own_device(arguments.device)
         with processes(device) as group:
             _train(arguments, device, group)
-    except NuhtcError as error:
-        print(f"nuhtc-train: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(
-            f"nuhtc-train: stopped; the same command continues from {arguments.out}",
-            file=sys.stderr,
-        )
-        return 130
-    return 0
+        return EXIT_DONE
+
+    stopped = f"stopped; the same command continues from {arguments.out}"
+    return run_command(PROG, work, stopped)
 
 
 def make_recipe(usual: Recipe, arguments: argparse.Namespace) -> Recipe:
@@ -242,10 +241,10 @@ def start_network(preset: Preset, classes: int, arguments: argparse.Namespace) -
     if arguments.init_from is not None:
         fresh = initialise(network, arguments.init_from, preset, arguments.fresh)
         if fresh:
-            print(
-                f"nuhtc-train: {arguments.init_from[0]} has other classes; these start afresh: "
+            complain(
+                PROG,
+                f"{arguments.init_from[0]} has other classes; these start afresh: "
                 + ", ".join(fresh),
-                file=sys.stderr,
             )
     elif not arguments.no_imagenet:
         load_imagenet(network.backbone)
@@ -281,9 +280,9 @@ def _train(arguments: argparse.Namespace, device: torch.device, group: Processes
         run.train()
     if group.first:
         final, _ = checkpoint.read(arguments.out / "model.pt")
-        print(f"{arguments.out / 'model.pt'}: step {final.steps}")
+        say(f"{arguments.out / 'model.pt'}: step {final.steps}")
         for name, values in final.metrics:
-            print(f"  {name}: " + ", ".join(f"{key} {value:g}" for key, value in values))
+            say(f"  {name}: " + ", ".join(f"{key} {value:g}" for key, value in values))
 
 
 def _own_folder(folder: Path) -> AbstractContextManager[None]:
@@ -310,8 +309,8 @@ def _announce(run: Run, chosen: Selection) -> None:
     )
     for name, sampler in zip(chosen.data.train, run.tiles.samplers, strict=True):
         for label in () if sampler is None or not sampler.classes else sampler.left_out:
-            print(
-                f"nuhtc-train: {name} has no {chosen.classes[label].name} nucleus; "
+            complain(
+                PROG,
+                f"{name} has no {chosen.classes[label].name} nucleus; "
                 "the class is left out of its draw",
-                file=sys.stderr,
             )
