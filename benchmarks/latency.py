@@ -21,9 +21,10 @@ import orjson
 import torch
 from numpy.typing import NDArray
 
-from nuhtc.export.graphs.trace import FEATURES, HeadsGraph, MasksGraph, TrunkGraph
+from nuhtc.export.graphs.trace import HeadsGraph, MasksGraph, TrunkGraph
 from nuhtc.runtime.bench.machine import machine
 from nuhtc.runtime.bench.timings import STAGES, Report, bench_bundle, cases, time_tiles
+from nuhtc.runtime.bundle.card import FEATURES
 from nuhtc.runtime.bundle.load import Bundle, default_bundle, load_bundle
 from nuhtc.runtime.cli.bench import parser
 from nuhtc.runtime.engines.graphs import Trunk

@@ -13,8 +13,9 @@ from nuhtc.export.proof.limits import EXACT, HALF, INTEGER, ROUNDED
 from nuhtc.export.proof.prove import prove_parity
 from nuhtc.export.proof.tune import tune
 from nuhtc.export.tensorrt.build import build_engines
+from nuhtc.runtime.bundle.archive import is_archive_name
 from nuhtc.runtime.bundle.card import PROOF_FILES, STORED, Card
-from nuhtc.runtime.bundle.load import Bundle, load_bundle
+from nuhtc.runtime.bundle.load import Bundle, is_bundle, load_bundle
 from nuhtc.runtime.console.command import run_command
 from nuhtc.runtime.console.options import checked
 from nuhtc.runtime.console.terminal import complain, say
@@ -145,11 +146,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = parser()
     arguments = command.parse_args(argv)
     stopped = "stopped; nothing was written"
-    if arguments.tensorrt and (arguments.checkpoint / "card.json").exists():
+    if arguments.tensorrt and is_bundle(arguments.checkpoint):
         return run_command(PROG, lambda: _plans_of_bundle(arguments), stopped)
     if arguments.out is None:
         command.error("the following arguments are required: --out")
-    if arguments.tensorrt and arguments.out.suffix.lower() == ".zip":
+    if arguments.tensorrt and is_archive_name(arguments.out):
         command.error("--tensorrt: plans belong to a machine; give a folder as --out")
     if arguments.calibration and not arguments.int8:
         command.error("--calibration is for --int8; give both or neither")

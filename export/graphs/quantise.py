@@ -27,7 +27,7 @@ from onnxruntime.quantization import (
 )
 
 from nuhtc.export.graphs.layers import last_layers, read_values
-from nuhtc.export.graphs.trace import FEATURES
+from nuhtc.runtime.bundle.card import FEATURES
 from nuhtc.runtime.engines.cascade import joined, propose, select_detections
 from nuhtc.training.network.hybrid import Features
 from nuhtc.training.network.nuhtc import NuHTC

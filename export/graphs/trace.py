@@ -18,15 +18,15 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from nuhtc.runtime.bundle.card import FEATURES, INPUTS, OUTPUTS
 from nuhtc.training.network.hybrid import Features
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.resize import tile_multiple
 
 OPSET = 20
 
-FEATURES = Features._fields
-TRUNK_OUTPUTS = ("boxes", "scores", "levels", "foreground", *FEATURES)
-REGION_INPUTS = (*FEATURES, "regions", "region_tile")
+TRUNK_OUTPUTS = (*OUTPUTS["trunk"], *FEATURES)
+REGION_INPUTS = (*FEATURES, *INPUTS["heads"])
 
 HALF_STORAGE_FROM = 256
 """Weight tensors of at least this many elements may be stored as float16."""
@@ -129,7 +129,7 @@ def export_graphs(network: NuHTC, folder: Path, *, per_level: int, tile: int) ->
         trunk,
         (tiles,),
         folder / "trunk.onnx",
-        ["tiles"],
+        INPUTS["trunk"],
         TRUNK_OUTPUTS,
         ({0: batch, 1: side * rows, 2: side * columns},),
     )
@@ -143,8 +143,8 @@ def export_graphs(network: NuHTC, folder: Path, *, per_level: int, tile: int) ->
     summary32 = {0: batch, 1: torch.export.Dim("cells32", min=1, max=1 << 20)}
     maps = (fine4, fine8, summary16, summary32, fine4)
     for graph, name, outputs in (
-        (HeadsGraph(network), "heads.onnx", ("boxes", "probabilities")),
-        (MasksGraph(network), "masks.onnx", ("masks",)),
+        (HeadsGraph(network), "heads.onnx", OUTPUTS["heads"]),
+        (MasksGraph(network), "masks.onnx", OUTPUTS["masks"]),
     ):
         _export(
             graph,

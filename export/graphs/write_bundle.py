@@ -1,14 +1,15 @@
 """Write a bundle: graphs, card, digests. It appears whole or not at all."""
 
-import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from nuhtc.export.graphs.precisions import FILES, Wanted, write_graphs
-from nuhtc.runtime.bundle.archive import pack_bundle
+from nuhtc.runtime.bundle.archive import is_archive_name, pack_bundle
 from nuhtc.runtime.bundle.card import (
+    CARD,
     PROOF_FILES,
     Card,
     GraphSet,
@@ -16,6 +17,7 @@ from nuhtc.runtime.bundle.card import (
 )
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.ground.errors import BundleError, OutputError
+from nuhtc.runtime.ground.whole_files import prepare_folder, whole_folder
 from nuhtc.training.checkpoints.info import CheckpointInfo
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import Preset, card_of
@@ -31,7 +33,7 @@ def write_bundle(
     tune: Callable[[Bundle], Card] = lambda bundle: bundle.card,
     prove: Callable[[Bundle], Mapping[str, bytes] | None] = lambda bundle: {},
 ) -> Bundle | None:
-    """Export a network and card_in it.
+    """Export a network and describe it.
 
     Parameters
     ----------
@@ -62,30 +64,40 @@ def write_bundle(
     """
     check_out(out)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise OutputError(f"{out.parent}: cannot be written ({error.strerror})") from error
-    try:
-        graphs = write_graphs(network, preset, work, wanted)
-        card = card_in(preset, info, graphs, work)
-        (work / "card.json").write_bytes(card.to_json())
-        card = tune(load_bundle(work))
-        (work / "card.json").write_bytes(card.to_json())
-        proof = prove(load_bundle(work))
-        if proof is None:
-            return None
-        for name, content in proof.items():
-            (work / name).write_bytes(content)
-        files = {**card.files, **{name: file_digest(work / name) for name in proof}}
-        (work / "card.json").write_bytes(replace(card, files=files).to_json())
-        load_bundle(work)
-        _put(work, out)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror})") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        with _place(out) as work:
+            graphs = write_graphs(network, preset, work, wanted)
+            card = card_in(preset, info, graphs, work)
+            (work / CARD).write_bytes(card.to_json())
+            card = tune(load_bundle(work))
+            (work / CARD).write_bytes(card.to_json())
+            proof = prove(load_bundle(work))
+            if proof is None:
+                raise _Refused
+            for name, content in proof.items():
+                (work / name).write_bytes(content)
+            files = {**card.files, **{name: file_digest(work / name) for name in proof}}
+            (work / CARD).write_bytes(replace(card, files=files).to_json())
+            load_bundle(work)
+    except _Refused:
+        return None
     return load_bundle(out)
+
+
+class _Refused(Exception):
+    """The proof failed."""
+
+
+@contextmanager
+def _place(out: Path) -> Iterator[Path]:
+    """Give a folder to fill, and put it at `out`, packed or as it is, once it is full."""
+    if not is_archive_name(out):
+        with whole_folder(out) as work:
+            yield work
+        return
+    prepare_folder(out.parent)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as work:
+        yield Path(work)
+        pack_bundle(Path(work), out)
 
 
 def check_out(out: Path) -> None:
@@ -98,7 +110,7 @@ def check_out(out: Path) -> None:
     """
     if not out.exists():
         return
-    if _is_archive(out):
+    if is_archive_name(out):
         try:
             load_bundle(out)
         except BundleError as error:
@@ -107,24 +119,10 @@ def check_out(out: Path) -> None:
         raise OutputError(f"{out}: exists and is no bundle; choose another --out")
 
 
-def _is_archive(out: Path) -> bool:
-    return out.suffix.lower() == ".zip" and not out.is_dir()
-
-
 def _replaceable(folder: Path) -> bool:
     names = {path.name for path in folder.iterdir()}
-    known = {"card.json", "engines", *FILES, *PROOF_FILES}
-    return not names or ("card.json" in names and names <= known)
-
-
-def _put(work: Path, out: Path) -> None:
-    if _is_archive(out):
-        pack_bundle(work, out)
-        return
-    work.chmod(0o755)
-    if out.exists():
-        shutil.rmtree(out)
-    work.rename(out)
+    known = {CARD, "engines", *FILES, *PROOF_FILES}
+    return not names or (CARD in names and names <= known)
 
 
 def card_in(

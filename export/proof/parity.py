@@ -8,9 +8,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from nuhtc.export.graphs.trace import FEATURES
 from nuhtc.export.proof.limits import Limits
-from nuhtc.runtime.bundle.card import GRAPHS
+from nuhtc.runtime.bundle.card import FEATURES, GRAPHS
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines.cascade import joined, propose
 from nuhtc.training.network.hybrid import Features

@@ -1,14 +1,13 @@
 """The parity report: every precision of a bundle beside PyTorch, for people and programs."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from nuhtc.export.proof.limits import Limits
 from nuhtc.export.proof.parity import Difference
 from nuhtc.export.proof.quality import Agreement, Quality
+from nuhtc.runtime.ground.strict_json import finite
 
 FOUND = (
     "precision",
@@ -95,7 +94,7 @@ class Report:
             },
             "passes": not self.failures(),
         }
-        return (json.dumps(_finite(content), indent=2, allow_nan=False) + "\n").encode()
+        return (json.dumps(finite(content), indent=2, allow_nan=False) + "\n").encode()
 
     def as_text(self) -> str:
         """The tables, as Markdown that reads well as plain text: ``parity.md``."""
@@ -165,11 +164,3 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = "|".join("-" * (width + 1) + ("-" if not i else ":") for i, width in enumerate(widths))
     return "\n".join((line(head), f"|{rule}|", *map(line, rows)))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -15,20 +15,24 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from nuhtc.runtime.bundle.card import CARD_MOST_BYTES, FileDigest, parse_card, plain_name
+from nuhtc.runtime.bundle.card import CARD, CARD_MOST_BYTES, FileDigest, parse_card, plain_name
 from nuhtc.runtime.ground.errors import BundleError
 from nuhtc.runtime.ground.whole_files import whole_file
 
-CARD = "card.json"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time of every file in an archive, so that the same bundle gives the same bytes."""
 
 BLOCK = 1 << 20
 
 
+def is_archive_name(path: Path) -> bool:
+    """Tell whether a bundle at a path is one file, by its name, unless a folder is there."""
+    return path.suffix.lower() == ".zip" and not path.is_dir()
+
+
 def is_archive(path: Path) -> bool:
-    """Whether a path is to be read as a packed bundle."""
-    return path.suffix.lower() == ".zip" and path.is_file()
+    """Tell whether a path is to be read as a packed bundle."""
+    return is_archive_name(path) and path.is_file()
 
 
 def pack_bundle(folder: Path, archive: Path) -> None:

@@ -1,6 +1,5 @@
 """The card of a bundle: everything a runtime must know of a model, as data."""
 
-import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -8,15 +7,33 @@ import orjson
 
 from nuhtc.runtime.ground.errors import BundleError
 from nuhtc.runtime.ground.strict_json import build
+from nuhtc.runtime.ground.whole_files import digest
 
 FORMAT = "nuhtc-bundle"
 
 VERSION = 2
 
+CARD = "card.json"
+"""What a card is called in a bundle."""
+
 GRAPHS = ("trunk", "heads", "masks")
 
 FEATURES = ("fine4", "fine8", "summary16", "summary32", "semantic")
 """Outputs of the trunk that heads and masks take as they are."""
+
+INPUTS = {
+    "trunk": ("tiles",),
+    "heads": ("regions", "region_tile"),
+    "masks": ("regions", "region_tile"),
+}
+"""What each graph takes besides features."""
+
+OUTPUTS = {
+    "trunk": ("boxes", "scores", "levels", "foreground"),
+    "heads": ("boxes", "probabilities"),
+    "masks": ("masks",),
+}
+"""What each graph gives besides features."""
 
 STORED = ("fp32", "fp16", "int8")
 """Arithmetic that a bundle may have graphs for."""
@@ -147,9 +164,7 @@ class Card:
 
 def file_digest(path: Path) -> FileDigest:
     """Size and SHA-256 of a file."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileDigest(digest, path.stat().st_size)
+    return FileDigest(digest(path), path.stat().st_size)
 
 
 @dataclass(frozen=True)
@@ -225,11 +240,20 @@ def _check_values(path: Path, card: Card) -> None:
         "proposals.watershed_opening must be 0 to 16": 0 <= card.proposals.watershed_opening <= 16,
         "nms must be 0 to 1": 0 <= card.proposals.nms <= 1 and 0 <= card.detection.nms <= 1,
         "counts must be 1 or more": card.proposals.count >= 1 and card.detection.count >= 1,
-        "colours must be 0 to 255": all(0 <= c <= 255 for k in card.classes for c in k.color),
+        "colours must be 0 to 255": all(is_color(one.color) for one in card.classes),
     }
     broken = [rule for rule, holds in rules.items() if not holds]
     if broken:
         raise BundleError(f"{path}: {'; '.join(broken)}; export the model again")
+
+
+def is_color(value: object) -> bool:
+    """Tell whether a value is RGB: three whole numbers from 0 to 255."""
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 3
+        and all(type(part) is int and 0 <= part <= 255 for part in value)
+    )
 
 
 def plain_name(name: str) -> bool:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from nuhtc.runtime.bundle.archive import is_archive, unpack_bundle
-from nuhtc.runtime.bundle.card import Card, FileDigest, file_digest, parse_card, plain_name
+from nuhtc.runtime.bundle.archive import is_archive, is_archive_name, unpack_bundle
+from nuhtc.runtime.bundle.card import CARD, Card, FileDigest, file_digest, parse_card, plain_name
 from nuhtc.runtime.ground.errors import BundleError
 
 DEFAULT_MODEL = "lite0"
@@ -56,6 +56,11 @@ def default_bundle() -> Path:
     return Path(str(resources.files("nuhtc.runtime"))) / "models" / DEFAULT_MODEL
 
 
+def is_bundle(path: Path) -> bool:
+    """Tell whether a path is meant as a bundle, good or damaged: a folder, or a ``.zip``."""
+    return path.is_dir() or is_archive_name(path)
+
+
 def load_bundle(folder: Path) -> Bundle:
     """Read a bundle and check every file in it.
 
@@ -74,13 +79,11 @@ def load_bundle(folder: Path) -> Bundle:
     if is_archive(folder):
         return replace(load_bundle(unpack_bundle(folder)), archive=folder)
     text = _read_card(folder)
-    card = parse_card(folder / "card.json", text)
+    card = parse_card(folder / CARD, text)
     for graphs in card.precisions.values():
         for name in (graphs.trunk, graphs.heads, graphs.masks):
             if name not in card.files:
-                raise BundleError(
-                    f"{folder / 'card.json'}: lists no {name}; export the model again"
-                )
+                raise BundleError(f"{folder / CARD}: lists no {name}; export the model again")
     for name, expected in card.files.items():
         _check_file(folder, name, expected)
     return Bundle(folder, card, f"sha256:{hashlib.sha256(text).hexdigest()}")
@@ -92,18 +95,18 @@ def _read_card(folder: Path) -> bytes:
     if not folder.is_dir():
         raise BundleError(f"{folder}: a bundle is a folder with card.json, and this is a file")
     try:
-        return (folder / "card.json").read_bytes()
+        return (folder / CARD).read_bytes()
     except FileNotFoundError as error:
         raise BundleError(
             f"{folder}: holds no card.json, so it is no bundle; nuhtc-export makes one"
         ) from error
     except OSError as error:
-        raise BundleError(f"{folder / 'card.json'}: cannot be read ({error.strerror})") from error
+        raise BundleError(f"{folder / CARD}: cannot be read ({error.strerror})") from error
 
 
 def _check_file(folder: Path, name: str, expected: FileDigest) -> None:
     if not plain_name(name):
-        raise BundleError(f"{folder / 'card.json'}: names a file outside the bundle: {name!r}")
+        raise BundleError(f"{folder / CARD}: names a file outside the bundle: {name!r}")
     path = folder / name
     try:
         found = file_digest(path)

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle.card import FEATURES
+from nuhtc.runtime.bundle.card import FEATURES, GRAPHS
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines.graphs import Trunk, check_classes
 from nuhtc.runtime.engines.providers import CPU_EP, Provider, find_provider
@@ -42,7 +42,7 @@ class OnnxRuntimeGraphs:
         self, bundle: Bundle, precision: str = "fp32", threads: int = 0, engine: str = "cpu"
     ) -> None:
         self.name = engine
-        paths = [bundle.graph(name, precision) for name in ("trunk", "heads", "masks")]
+        paths = [bundle.graph(name, precision) for name in GRAPHS]
         self._provider = find_provider(engine)
         self._trunk, self._heads, self._masks = (
             _session(path, self._provider, threads) for path in paths

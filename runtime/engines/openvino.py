@@ -6,7 +6,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle.card import FEATURES
+from nuhtc.runtime.bundle.card import FEATURES, GRAPHS
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines.graphs import Trunk, check_classes
 from nuhtc.runtime.ground.errors import EngineError, first_line
@@ -39,7 +39,7 @@ class OpenVinoGraphs:
 
     def __init__(self, bundle: Bundle, precision: str = "fp32", threads: int = 0) -> None:
         stored = "fp32" if precision == "bf16" else precision
-        paths = [bundle.graph(name, stored) for name in ("trunk", "heads", "masks")]
+        paths = [bundle.graph(name, stored) for name in GRAPHS]
         core = _core()
         if precision == "bf16" and "BF16" not in _capabilities(core):
             raise EngineError(

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle.card import NucleusClass
+from nuhtc.runtime.bundle.card import NucleusClass, is_color
 from nuhtc.runtime.ground.errors import UsageError
+from nuhtc.runtime.ground.strict_json import load
 from nuhtc.runtime.nuclei.nuclei import Nuclei
 
 
@@ -65,19 +65,14 @@ def read_class_map(path: Path, classes: Sequence[NucleusClass]) -> ClassMap:
     UsageError
         When the file is no such map, names a class that is not there, or leaves nothing.
     """
-    try:
-        document = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise UsageError(f"--classes {path}: cannot be read: {error.strerror}") from error
-    except orjson.JSONDecodeError as error:
-        raise UsageError(f"--classes {path}: is not JSON: {error}") from error
+    document = load(path, UsageError)
     if not isinstance(document, dict):
-        raise UsageError(f'--classes {path}: must be an object such as {{"Old": "New"}}')
+        raise UsageError(f'{path}: must be an object such as {{"Old": "New"}}')
     names = [one.name for one in classes]
     unknown = [name for name in document if name not in names]
     if unknown:
         raise UsageError(
-            f"--classes {path}: no class is called {', '.join(map(repr, unknown))}; "
+            f"{path}: no class is called {', '.join(map(repr, unknown))}; "
             f"there is {', '.join(names)}"
         )
     new: dict[str, NucleusClass] = {}
@@ -90,7 +85,7 @@ def read_class_map(path: Path, classes: Sequence[NucleusClass]) -> ClassMap:
         new.setdefault(wanted.name, wanted)
         target.append(list(new).index(wanted.name))
     if not new:
-        raise UsageError(f"--classes {path}: leaves every class out")
+        raise UsageError(f"{path}: leaves every class out")
     return ClassMap(tuple(new.values()), np.array(target, np.int64))
 
 
@@ -101,14 +96,8 @@ def _wanted(path: Path, value: object, old: NucleusClass) -> NucleusClass | None
         return NucleusClass(value, old.color)
     if isinstance(value, dict) and set(value) <= {"name", "color"}:
         name, color = value.get("name", old.name), value.get("color", list(old.color))
-        fits = (
-            isinstance(color, list)
-            and len(color) == 3
-            and all(type(part) is int and 0 <= part <= 255 for part in color)
-        )
-        if isinstance(name, str) and name and fits:
+        if isinstance(name, str) and name and is_color(color):
             return NucleusClass(name, (color[0], color[1], color[2]))
     raise UsageError(
-        f"--classes {path}: {old.name!r} must become a name, "
-        '{"name": ..., "color": [r, g, b]} or null'
+        f'{path}: {old.name!r} must become a name, {{"name": ..., "color": [r, g, b]}} or null'
     )

@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from nuhtc.runtime.bundle.card import FEATURES
+from nuhtc.runtime.bundle.card import FEATURES, GRAPHS, INPUTS, OUTPUTS
 from nuhtc.runtime.ground.errors import EngineError
 from nuhtc.runtime.plans.plan import Binding, Plan
 
@@ -41,13 +41,9 @@ def check_layout(plans: Mapping[str, Plan]) -> Layout:
         Features differ, or an array that this runtime needs is missing.
     """
     layout = Layout(plans)
-    wanted = {
-        "trunk": ({"tiles"}, {"boxes", "scores", "levels", "foreground"}),
-        "heads": ({"regions", "region_tile"}, {"boxes", "probabilities"}),
-        "masks": ({"regions", "region_tile"}, {"masks"}),
-    }
-    for graph, (inputs, answers) in wanted.items():
-        if set(layout.inputs(graph)) != inputs or set(layout.answers(graph)) != answers:
+    for graph in GRAPHS:
+        inputs, answers = set(layout.inputs(graph)), set(layout.answers(graph))
+        if inputs != set(INPUTS[graph]) or answers != set(OUTPUTS[graph]):
             raise EngineError(
                 f"{plans[graph].name}: takes {', '.join(layout.inputs(graph))} and gives "
                 f"{', '.join(layout.answers(graph))}, not what this nuhtc expects; build it again"

@@ -8,7 +8,7 @@ the plan. Nothing here needs TensorRT or a GPU.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import orjson
 from nuhtc.runtime.bundle.card import GRAPHS, STORED, FileDigest, file_digest
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.ground.errors import EngineError
+from nuhtc.runtime.ground.strict_json import build
 
 FORMAT = "nuhtc-plan"
 VERSION = 1
@@ -226,19 +227,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _plan(content: Mapping[str, Any]) -> Plan:
     """A plan's card from JSON; TypeError or ValueError for what no export writes."""
-    values = dict(content)
-    if set(values) != {item.name for item in fields(Plan)}:
-        raise ValueError("other fields than a plan's")
-    for name in ("batch", "regions"):
-        values[name] = Span(**values[name])
-    for name in ("inputs", "outputs"):
-        values[name] = tuple(
-            Binding(item["name"], item["dtype"], tuple(item["shape"])) for item in values[name]
-        )
-    values["compute_capabilities"] = tuple(values["compute_capabilities"])
-    values["exact_side"] = float(values["exact_side"])
-    values["file"] = FileDigest(**values["file"])
-    plan = Plan(**values)
+    plan: Plan = build(Plan, content, "plan")
     rules = {
         "graph": plan.graph in GRAPHS,
         "precision": plan.precision in STORED,

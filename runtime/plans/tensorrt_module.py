@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from nuhtc.runtime.ground.errors import EngineError
+from nuhtc.runtime.ground.errors import EngineError, first_line
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
 """Python module of each kind of TensorRT."""
@@ -70,7 +70,7 @@ def load_tensorrt(kind: str) -> TensorRt:
         ) from error
     except (ImportError, OSError) as error:
         raise EngineError(
-            f"{kind} does not load ({str(error).splitlines()[0]}); pip install --force-reinstall "
+            f"{kind} does not load ({first_line(error)}); pip install --force-reinstall "
             f"'nuhtc[{kind}]'"
         ) from error
     messages: list[str] = []

@@ -1,6 +1,5 @@
 """Read a file of outlines as a stream, by its suffix and what is in it."""
 
-import hashlib
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import shapely
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import ImportedError
 from nuhtc.runtime.ground.versions import printable
+from nuhtc.runtime.ground.whole_files import digest
 from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.readers.json_outlines import read_json
 from nuhtc.runtime.readers.outlines import Source, to_nuclei
@@ -81,9 +81,9 @@ class Imported:
                 raise ImportedError(
                     f"{path}: does not say um/px; give the slide's, such as --mpp 0.25"
                 )
-            with path.open("rb") as file:
-                digest = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
-            self.slide = SlideFacts(printable(path.name), digest, *self._source.size_px, mpp)
+            self.slide = SlideFacts(
+                printable(path.name), f"sha256:{digest(path)}", *self._source.size_px, mpp
+            )
 
     def nuclei(self) -> Iterator[Nuclei]:
         """Read the nuclei, some thousands at a time, and count what had to be done to them.

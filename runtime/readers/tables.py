@@ -53,12 +53,13 @@ def read_geopackage(path: Path) -> Source:
 def read_geoparquet(path: Path) -> Source:
     """Read a `.parquet` of this program."""
     with pq.ParquetFile(path) as file:
-        said: dict[str, Any] = orjson.loads((file.schema_arrow.metadata or {})[b"nuhtc"])
+        description: dict[str, Any] = orjson.loads((file.schema_arrow.metadata or {})[b"nuhtc"])
     classes = tuple(
-        NucleusClass(one["name"], tuple(one["color"] or UNKNOWN_COLOR)) for one in said["classes"]
+        NucleusClass(one["name"], tuple(one["color"] or UNKNOWN_COLOR))
+        for one in description["classes"]
     )
     keys = ("file", "digest", "width_px", "height_px", "mpp")
-    slide = SlideFacts(**{key: said[key] for key in keys})
+    slide = SlideFacts(**{key: description[key] for key in keys})
     place = {one.name: label for label, one in enumerate(classes)}
 
     def chunks() -> Iterator[Outlines]:

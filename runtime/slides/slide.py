@@ -1,6 +1,5 @@
 """What every later stage knows of a slide."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.ground.errors import SlideError
+from nuhtc.runtime.ground.whole_files import digest
 
 Area = tuple[int, int, int, int]
 """x, y, width, height."""
@@ -95,7 +95,6 @@ def file_digest(path: Path) -> str:
         The file cannot be read any more.
     """
     try:
-        with path.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        return f"sha256:{digest(path)}"
     except OSError as error:
         raise SlideError(f"{path}: cannot be read ({error.strerror}); check the disk") from error

@@ -12,6 +12,7 @@ from typing import Final
 import orjson
 
 from nuhtc.runtime.ground.errors import StoreError
+from nuhtc.runtime.ground.strict_json import build
 from nuhtc.runtime.slides.slide import Area
 
 LEDGER: Final = "ledger.jsonl"
@@ -83,8 +84,7 @@ def _parse(line: bytes) -> Entry | None:
     if check != b"%08x\n" % zlib.crc32(text):
         return None
     try:
-        fields = orjson.loads(text)
-        damaged = tuple((x, y, width, height) for x, y, width, height in fields["damaged"])
-        return Entry(**{**fields, "skipped": tuple(fields["skipped"]), "damaged": damaged})
-    except (ValueError, TypeError, KeyError):
+        entry: Entry = build(Entry, orjson.loads(text), "entry")
+    except (ValueError, TypeError):
         return None
+    return entry

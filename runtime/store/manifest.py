@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle.card import BundleFacts, NucleusClass
 from nuhtc.runtime.ground.errors import StoreError
+from nuhtc.runtime.ground.strict_json import build
 from nuhtc.runtime.ground.whole_files import whole_file
 from nuhtc.runtime.slides.slide import SlideFacts
 from nuhtc.runtime.tiles.grid import Grid
@@ -183,22 +184,31 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _from_document(document: dict[str, Any]) -> Manifest:
-    return Manifest(
-        slide=SlideFacts(**document["slide"]),
-        bundle=BundleFacts(**document["bundle"]),
-        engine=document["engine"],
-        precision=document["precision"],
-        engine_reason=document["engine_reason"],
-        classes=tuple(
-            NucleusClass(one["name"], tuple(one["color"])) for one in document["classes"]
-        ),
-        grid=Grid(**document["grid"]),
-        scale=float(document["scale"]),
-        settings=document["settings"],
-        tiles=_from_ranges(document["tiles"]),
-        tissue_mm2=float(document["tissue_mm2"]),
-        versions=document["versions"],
+    written: _Document = build(
+        _Document,
+        {k: v for k, v in document.items() if k not in ("format", "version", "part_tiles")},
+        "manifest",
     )
+    return Manifest(**{**vars(written), "tiles": _from_ranges(written.tiles)})
+
+
+@dataclass(frozen=True)
+class _Document:
+    """A manifest as its file holds it."""
+
+    slide: SlideFacts
+    bundle: BundleFacts
+    engine: str
+    precision: str
+    engine_reason: str
+    classes: tuple[NucleusClass, ...]
+    grid: Grid
+    scale: float
+    settings: dict[str, int | float]
+    tiles: tuple[tuple[int, int], ...]
+    """first and last of each run without a gap"""
+    tissue_mm2: float
+    versions: dict[str, str]
 
 
 def _to_ranges(tiles: NDArray[np.int64]) -> list[list[int]]:
@@ -209,7 +219,7 @@ def _to_ranges(tiles: NDArray[np.int64]) -> list[list[int]]:
     return [[int(low), int(high)] for low, high in zip(first, last, strict=True)]
 
 
-def _from_ranges(ranges: list[list[int]]) -> NDArray[np.int64]:
+def _from_ranges(ranges: tuple[tuple[int, int], ...]) -> NDArray[np.int64]:
     return np.concatenate(
         [np.zeros(0, np.int64), *(np.arange(low, high + 1) for low, high in ranges)]
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import timm
 from torch import Tensor, nn
 
-from nuhtc.runtime.ground.errors import CheckpointError, TrainingError
+from nuhtc.runtime.ground.errors import CheckpointError, TrainingError, first_line
 from nuhtc.training.network.backbone import EfficientNetLite0
 from nuhtc.training.network.swin import SwinTransformer
 
@@ -32,7 +32,7 @@ def load_imagenet(backbone: nn.Module) -> None:
         except Exception as error:  # the hub's client raises many kinds, without a common root
             raise TrainingError(
                 f"the ImageNet weights {SWIN} cannot be downloaded "
-                f"({(str(error) or type(error).__name__).splitlines()[0]}); give --init-from "
+                f"({first_line(error)}); give --init-from "
                 "with a checkpoint, or --no-imagenet to start from random weights"
             ) from error
         load_timm_swin(backbone, source.state_dict())

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nuhtc.runtime.bundle.card import is_color
 from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training.checkpoints.fit import check_fit, refuse_listed
 from nuhtc.training.checkpoints.tensors_only import load_tensors
@@ -200,7 +201,7 @@ def _colors(meta: Mapping[Any, Any], count: int) -> tuple[tuple[int, int, int], 
     for color in palette:
         if not isinstance(color, list | tuple) or len(color) != 3:
             return None
-        if not all(isinstance(part, int) and 0 <= part <= 255 for part in color):
+        if not is_color(color):
             return None
         colors.append((int(color[0]), int(color[1]), int(color[2])))
     return tuple(colors)

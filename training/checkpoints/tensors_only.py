@@ -16,7 +16,7 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 
-from nuhtc.runtime.ground.errors import CheckpointError
+from nuhtc.runtime.ground.errors import CheckpointError, first_line
 
 
 class Inert:
@@ -63,7 +63,7 @@ def load_tensors(path: Path) -> Any:
     except (OSError, RuntimeError, ValueError, EOFError, BadZipFile, KeyError, AttributeError,
             TypeError, IndexError, AssertionError) as error:  # fmt: skip
         # The first sentence; PyTorch goes on about its own insides.
-        reason = (str(error) or type(error).__name__).splitlines()[0].split(". ")[0]
+        reason = first_line(error).split(". ")[0]
         raise CheckpointError(f"{path}: damaged, or no checkpoint ({reason})") from error
 
 

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from nuhtc.runtime.bundle.card import NucleusClass
+from nuhtc.runtime.bundle.card import NucleusClass, is_color
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import CONIC, CONSEP, PANNUKE
-from nuhtc.training.data.folder import is_color
 
 NUHTC_NAMES = {
     PANNUKE: (

@@ -17,11 +17,12 @@ import numpy as np
 
 from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 from nuhtc.runtime.ground.errors import DataError
+from nuhtc.runtime.ground.strict_json import load
 from nuhtc.training.data.categories import read_categories
 from nuhtc.training.data.classes import describe
 from nuhtc.training.data.images import DEFAULT_MPP, AnnotatedImage
 from nuhtc.training.data.numbering import renumber
-from nuhtc.training.data.reading import read_json, read_mpp, read_rgb
+from nuhtc.training.data.reading import read_mpp, read_rgb
 from nuhtc.training.data.rle import paint
 
 PLAIN = {"annotations", "instances", "coco", "labels"}
@@ -60,7 +61,7 @@ class CocoSet:
 
     def __init__(self, path: Path, images: Path | None = None) -> None:
         self.path = path.resolve()
-        raw = read_json(path)
+        raw = load(path, DataError)
         lists = [raw.get(key) for key in ("images", "annotations")] if isinstance(raw, dict) else []
         if len(lists) != 2 or not all(isinstance(one, list) for one in lists):
             raise DataError(f"{path}: no COCO file; it needs images, annotations and categories")

@@ -12,11 +12,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from nuhtc.runtime.ground.errors import DataError
+from nuhtc.runtime.ground.errors import DataError, first_line
 from nuhtc.training.data.classes import CONIC, describe
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import majority_types, renumber, whole_numbers
-from nuhtc.training.data.reading import open_npy, picture_values, reason
+from nuhtc.training.data.reading import open_npy, picture_values
 
 
 class ConicSet:
@@ -88,7 +88,7 @@ def _read_names(path: Path, count: int) -> list[str]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [row[0] for row in csv.reader(file) if row]
     except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read ({reason(error)})") from error
+        raise DataError(f"{path}: cannot be read ({first_line(error)})") from error
     names = rows[1:]
     if len(names) != count:
         raise DataError(f"{path}: names {len(names)} pictures, but images.npy holds {count}")

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from nuhtc.runtime.bundle.card import NucleusClass
-from nuhtc.runtime.ground.errors import DataError
+from nuhtc.runtime.ground.errors import DataError, first_line
 from nuhtc.training.data.classes import CONSEP, describe
 from nuhtc.training.data.images import DEFAULT_MPP, AnnotatedImage
 from nuhtc.training.data.numbering import majority_types, renumber, size_text, whole_numbers
-from nuhtc.training.data.reading import find_pictures, read_rgb, reason
+from nuhtc.training.data.reading import find_pictures, read_rgb
 
 MERGED = np.array([0, 1, 2, 3, 3, 4, 4, 4])
 """Other, inflammatory, two kinds of epithelial and three of spindle, into CoNSeP's four."""
@@ -111,7 +111,7 @@ def _read_mat(label: Path) -> dict[str, NDArray[np.int64]]:
     except NotImplementedError as error:
         raise DataError(f"{label}: of MATLAB 7.3; save it again with '-v7'") from error
     except Exception as error:  # SciPy raises many kinds over damaged bytes
-        raise DataError(f"{label}: damaged or no .mat file ({reason(error)})") from error
+        raise DataError(f"{label}: damaged or no .mat file ({first_line(error)})") from error
     if "inst_map" not in found:
         raise DataError(f"{label}: has no array inst_map")
     kept = KEYS[:2] if "type_map" in found else (KEYS[0], KEYS[2])

@@ -28,12 +28,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nuhtc.runtime.bundle.card import DataSource, NucleusClass
-from nuhtc.runtime.ground.errors import DataError
+from nuhtc.runtime.bundle.card import DataSource, NucleusClass, is_color
+from nuhtc.runtime.ground.errors import DataError, first_line
+from nuhtc.runtime.ground.strict_json import load
 from nuhtc.training.data.classes import CONSEP, describe
 from nuhtc.training.data.images import DEFAULT_MPP, AnnotatedImage
 from nuhtc.training.data.numbering import majority_types, renumber, size_text, whole_numbers
-from nuhtc.training.data.reading import find_pictures, read_json, read_mpp, read_rgb, reason
+from nuhtc.training.data.reading import find_pictures, read_mpp, read_rgb
 
 DESCRIPTION = "dataset.json"
 
@@ -78,7 +79,7 @@ def _read_arrays(label: Path) -> dict[str, NDArray[np.int64]]:
     except FileNotFoundError as error:
         raise DataError(f"{label}: missing; every picture needs a label file") from error
     except Exception as error:  # NumPy and zipfile raise many kinds over damaged bytes
-        raise DataError(f"{label}: damaged or no NPZ file ({reason(error)})") from error
+        raise DataError(f"{label}: damaged or no NPZ file ({first_line(error)})") from error
     return {name: whole_numbers(array, f"{label}: {name}") for name, array in arrays.items()}
 
 
@@ -143,7 +144,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     """What ``dataset.json`` says, checked; nothing where there is none."""
     if not path.exists():
         return {}
-    raw = read_json(path)
+    raw = load(path, DataError)
     if not isinstance(raw, dict):
         raise DataError(f"{path}: must be an object, such as {{'mpp': 0.25}}")
     for key in ("name", "title", "licence", "source"):
@@ -178,12 +179,3 @@ def _read_classes(raw: object, path: Path) -> tuple[NucleusClass, ...]:
     if len({one.name for one in classes}) != len(classes):
         raise DataError(f"{path}: two classes have the same name")
     return classes
-
-
-def is_color(value: object) -> bool:
-    """Whether a value of a JSON file is red, green and blue from 0 to 255."""
-    return (
-        isinstance(value, list)
-        and len(value) == 3
-        and all(type(one) is int and 0 <= one <= 255 for one in value)
-    )

@@ -1,6 +1,5 @@
 """Reading the files of data sets: whatever is wrong with one is said in one line."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nuhtc.runtime.ground.errors import DataError
+from nuhtc.runtime.ground.errors import DataError, first_line
 
 
 def find_pictures(images: Path, labels: Path, ending: str) -> list[Path]:
@@ -53,7 +52,7 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         with Image.open(path) as picture:
             return np.asarray(picture.convert("RGB"))
     except Exception as error:  # Pillow raises many kinds over damaged bytes
-        raise DataError(f"{path}: cannot be read as a picture ({reason(error)})") from error
+        raise DataError(f"{path}: cannot be read as a picture ({first_line(error)})") from error
 
 
 def open_npy(path: Path, shape: str) -> NDArray[Any]:
@@ -76,9 +75,11 @@ def open_npy(path: Path, shape: str) -> NDArray[Any]:
     except FileNotFoundError as error:
         raise DataError(f"{path}: missing; it should hold {shape}") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or reason(error)})") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or first_line(error)})"
+        ) from error
     except Exception as error:  # NumPy raises many kinds over damaged bytes
-        text = reason(error)
+        text = first_line(error)
         if "Python objects" in text or "allow_pickle" in text:
             raise DataError(
                 f"{path}: holds pickled Python objects, which are not loaded; save it again as "
@@ -108,24 +109,6 @@ def picture_values(array: NDArray[Any], where: str) -> NDArray[np.uint8]:
     return np.array(array, np.uint8)
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises
-    ------
-    DataError
-        It is missing or no JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or reason(error)})") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: no JSON, or cut short ({reason(error)})") from error
-
-
 def read_mpp(value: object, path: Path) -> float:
     """Check a resolution that a file gives.
 
@@ -138,8 +121,3 @@ def read_mpp(value: object, path: Path) -> float:
     if not number or not 0.01 <= float(value) <= 100:  # type: ignore[arg-type]
         raise DataError(f"{path}: mpp must be um per pixel, such as 0.25, not {value!r}")
     return float(value)  # type: ignore[arg-type]
-
-
-def reason(error: Exception) -> str:
-    """The first line of an error's message, or its kind."""
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nuhtc.runtime.ground.strict_json import finite
 from nuhtc.runtime.ground.whole_files import whole_file
 from nuhtc.training.evaluation.evaluate import Evaluation
 from nuhtc.training.evaluation.figure import draw
@@ -43,7 +44,7 @@ TITLES = {
 
 def as_json(value: Any) -> str:
     """JSON with null where a figure is not known, for JSON knows no nan."""
-    return json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False)
+    return json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def as_text(evaluation: Evaluation) -> str:
@@ -158,11 +159,3 @@ def _figure(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
     return "-" if math.isnan(value) else f"{value:.4f}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

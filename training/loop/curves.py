@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from nuhtc.runtime.ground.errors import TrainingError
+from nuhtc.runtime.ground.errors import TrainingError, first_line
 from nuhtc.runtime.ground.whole_files import whole_file
 from nuhtc.training.loop.logs import FIRST_COLUMNS, LogTable, read_log
 
@@ -93,6 +93,4 @@ def _save(figure: Figure, out: Path) -> None:
         with whole_file(out) as partial:
             figure.savefig(partial, format=out.suffix.lstrip(".") or "png", dpi=110)
     except ValueError as error:
-        raise TrainingError(
-            f"{out}: the curves cannot be written ({str(error).splitlines()[0]})"
-        ) from error
+        raise TrainingError(f"{out}: the curves cannot be written ({first_line(error)})") from error

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from nuhtc.runtime.ground.errors import TrainingError
+from nuhtc.runtime.ground.errors import TrainingError, first_line
 
 FIRST_COLUMNS = ("step", "seconds", "learning_rate", "validation_pq", "loss")
 """The columns of every ``log.csv``; one for each part of the loss follows."""
@@ -256,7 +256,7 @@ class TrainingLog:
                 project="nuhtc", name=name, id=identity, dir=str(self.folder), resume="allow"
             )
         except Exception as error:  # wandb raises many kinds: no login, no network, no server
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             raise TrainingError(
                 f"--wandb: no connection ({reason}); run `wandb login`, or set WANDB_MODE=offline"
             ) from error

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from nuhtc.runtime.ground.errors import TrainingError
+from nuhtc.runtime.ground.errors import TrainingError, first_line
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ def processes(device: torch.device) -> Iterator[Processes]:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
-            f"the {count} processes cannot reach each other ({str(error).splitlines()[0]}); "
+            f"the {count} processes cannot reach each other ({first_line(error)}); "
             "start them with torchrun"
         ) from error
     try:

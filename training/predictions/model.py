@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle.card import NucleusClass
+from nuhtc.runtime.bundle.load import is_bundle
 from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training.checkpoints.open import open_checkpoint
 from nuhtc.training.data.images import AnnotatedImage
@@ -106,7 +107,7 @@ def open_model(
     NuhtcError
         The model cannot be used.
     """
-    if path.is_dir() or path.suffix.lower() == ".zip":
+    if is_bundle(path):
         # ONNX Runtime and the slide readers are loaded for bundles only.
         from nuhtc.training.predictions.bundle_model import open_bundle_model
 

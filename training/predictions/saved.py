@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from nuhtc.runtime.ground.errors import DataError
+from nuhtc.runtime.ground.errors import DataError, first_line
+from nuhtc.runtime.ground.strict_json import load
 from nuhtc.training.data.images import AnnotatedSet
-from nuhtc.training.data.reading import open_npy, read_json, reason
+from nuhtc.training.data.reading import open_npy
 from nuhtc.training.predictions.arrays import ARRAYS, Arrays, has_types, to_prediction
 from nuhtc.training.predictions.prediction import Prediction
 
@@ -72,7 +73,7 @@ def _about(path: Path) -> tuple[list[str] | None, tuple[str, ...] | None]:
     """Names of pictures and classes, if a file beside the predictions gives them."""
     if not path.exists():
         return None, None
-    content = read_json(path)
+    content = load(path, DataError)
     lists = [content.get(key) for key in ("names", "classes")] if isinstance(content, dict) else []
     if not lists or content.get("format") != FORMAT:
         return None, None
@@ -126,7 +127,9 @@ def _read_file(path: Path) -> tuple[str, Arrays]:
             with np.load(source, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in ARRAYS if name in archive}
     except Exception as error:  # SciPy, NumPy and zipfile raise many kinds over damaged bytes
-        raise DataError(f"{path}: damaged or truncated ({reason(error)}); save it again") from error
+        raise DataError(
+            f"{path}: damaged or truncated ({first_line(error)}); save it again"
+        ) from error
     return str(path), arrays
 
 

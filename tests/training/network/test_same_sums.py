@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 from torchvision.ops import roi_align
 
+from nuhtc.runtime.bundle.card import FEATURES
 from nuhtc.training.network.hybrid import Features, HybridFeatures, similarity_summary
 from nuhtc.training.network.mask_head import MaskHead
 from nuhtc.training.network.rpn import STRIDES, AnchorSettings, RegionProposalHead
@@ -102,3 +103,7 @@ def test_anchors_stand_on_the_corners_of_their_cells(level: int) -> None:
                 half = torch.tensor([ratio**-0.5, ratio**0.5]) * 3.0 * stride / 2
                 centre = torch.tensor([x, y]) * stride
                 torch.testing.assert_close(box, torch.cat([centre - half, centre + half]))
+
+
+def test_the_networks_features_are_the_cards() -> None:
+    assert Features._fields == FEATURES
