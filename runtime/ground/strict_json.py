@@ -1,13 +1,12 @@
 """JSON into frozen dataclasses, checked field by field, and back."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
-
-import orjson
 
 from nuhtc.runtime.ground.errors import NuhtcError, first_line
 
@@ -28,13 +27,14 @@ def load(path: Path, error: type[NuhtcError]) -> Any:
         The file is missing, cannot be read, or is no JSON.
     """
     try:
-        return orjson.loads(path.read_bytes())
+        # Unlike orjson it takes every encoding of Unicode, as editors write them.
+        return json.loads(path.read_bytes())
     except FileNotFoundError as missing:
         raise error(f"{path}: no such file") from missing
     except OSError as refused:
         reason = refused.strerror or first_line(refused)
         raise error(f"{path}: cannot be read ({reason})") from refused
-    except ValueError as damaged:
+    except (ValueError, RecursionError) as damaged:
         raise error(f"{path}: no JSON, or cut short ({first_line(damaged)})") from damaged
 
 

@@ -9,8 +9,8 @@ run on, the difference from the run two before is written.
 from typing import Any, cast
 
 import numpy as np
+from faster_coco_eval import mask as coco_mask
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 from scipy import ndimage
 
 FIRST = 48

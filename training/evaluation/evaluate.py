@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import size_text
-from nuhtc.training.measures.coco_ap import CocoPicture, CocoScores, coco_picture, coco_scores
+from nuhtc.training.measures.coco_ap import CocoPicture, CocoScores, coco_scores
 from nuhtc.training.measures.coco_ap import shapes as coco_shapes
 from nuhtc.training.measures.hovernet_protocol import confusion, pair_near, pairing_radius
 from nuhtc.training.measures.instance import InstanceQuality, instance_quality
@@ -117,8 +117,7 @@ def evaluate(task: Task, pairs: Iterable[tuple[AnnotatedImage, Prediction]]) -> 
         if scores is None:
             scores = np.ones(len(found_types), np.float32)
         coco.append(
-            coco_picture(
-                between,
+            CocoPicture(
                 coco_shapes(image.instances, truth_types, certain),
                 coco_shapes(prediction.instances, found_types, scores),
             )

@@ -1,4 +1,4 @@
-"""Average precision: known cases, and pycocotools on whole pictures, without groups."""
+"""Average precision: known cases, and pycocotools on the same pictures."""
 
 import contextlib
 import io
@@ -14,26 +14,23 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from nuhtc.training.data.images import AnnotatedImage
-from nuhtc.training.measures import coco_ap
-from nuhtc.training.measures.coco_ap import CocoPicture, coco_picture, coco_scores, shapes
-from nuhtc.training.measures.overlaps import overlaps
+from nuhtc.training.measures.coco_ap import CocoPicture, coco_scores, shapes
 from nuhtc.training.predictions.prediction import Prediction
 
 Pair = tuple[AnnotatedImage, Prediction]
 
 
-def grouped(pair: Pair) -> CocoPicture:
+def encoded(pair: Pair) -> CocoPicture:
     image, found = pair
     assert image.types is not None and found.types is not None and found.scores is not None
-    return coco_picture(
-        overlaps(image.instances, found.instances),
+    return CocoPicture(
         shapes(image.instances, image.types, np.ones(len(image.types), np.float32)),
         shapes(found.instances, found.types, found.scores),
     )
 
 
-def whole_pictures(pairs: list[Pair], kind: str, typed: bool) -> NDArray[np.float64]:
-    """Return (AP, AP50, AP75) as pycocotools gives them for uncut pictures and full masks."""
+def by_pycocotools(pairs: list[Pair], kind: str, typed: bool) -> NDArray[np.float64]:
+    """Return (AP, AP50, AP75) as pycocotools gives them."""
     sides: list[list[dict[str, Any]]] = [[], []]
     for number, (image, found) in enumerate(pairs):
         for side, (instances, types, scores) in zip(
@@ -79,13 +76,7 @@ def whole_pictures(pairs: list[Pair], kind: str, typed: bool) -> NDArray[np.floa
     return np.array([part[part > -1].mean() for part in (precision, precision[0], precision[5])])
 
 
-@pytest.fixture
-def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coco_ap, "GROUP", 3)
-
-
-@pytest.mark.usefixtures("small_groups")
-def test_groups_change_nothing() -> None:
+def test_every_figure_is_pycocotools() -> None:
     pairs = [(image, made_prediction(image)) for image in map(made_picture, range(4))]
     # Scores that are distinct over all pictures: the order of equal ones is nobody's.
     pairs = [
@@ -93,8 +84,7 @@ def test_groups_change_nothing() -> None:
         for i, (image, p) in enumerate(pairs)
         if p.scores is not None
     ]
-    pictures = [grouped(pair) for pair in pairs]
-    assert max(p.found_group.max() for p in pictures) > 2
+    pictures = [encoded(pair) for pair in pairs]
     scores = coco_scores(pictures, 4)
     for kind, one, each in (
         ("bbox", scores.box, scores.class_box),
@@ -102,9 +92,9 @@ def test_groups_change_nothing() -> None:
     ):
         ours = np.array([one.ap, one.ap50, one.ap75])
         assert 0.05 < ours[0] < 0.95
-        assert ours == pytest.approx(whole_pictures(pairs, kind, typed=False))
+        assert ours == pytest.approx(by_pycocotools(pairs, kind, typed=False), abs=1e-12)
         ours = np.mean([[q.ap, q.ap50, q.ap75] for q in each], axis=0)
-        assert ours == pytest.approx(whole_pictures(pairs, kind, typed=True))
+        assert ours == pytest.approx(by_pycocotools(pairs, kind, typed=True), abs=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -115,7 +105,8 @@ def test_masks_are_encoded_as_pycocotools_does() -> None:
     for nucleus, (mask, box) in enumerate(zip(made.masks, made.boxes, strict=True), start=1):
         inside = image.instances == nucleus
         assert np.array_equal(rle.decode(mask), inside)
-        assert mask["counts"] == rle.encode(np.asfortranarray(inside, np.uint8))["counts"]
+        text = rle.encode(np.asfortranarray(inside, np.uint8))["counts"].decode()
+        assert mask["counts"] == text
         y, x = np.nonzero(inside)
         assert box.tolist() == [x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1]
     whole = np.ones((5, 7), np.int32)
@@ -124,17 +115,17 @@ def test_masks_are_encoded_as_pycocotools_does() -> None:
 
 def test_a_perfect_answer_and_none() -> None:
     image = made_picture(1)
-    full = coco_scores([grouped((image, perfect(image)))], 4)
+    full = coco_scores([encoded((image, perfect(image)))], 4)
     assert full.box.ap == full.mask.ap == full.mask.ap75 == pytest.approx(1)
     nothing = Prediction(
         np.zeros_like(image.instances), np.zeros(1, np.int64), np.zeros(1, np.float32)
     )
-    empty = coco_scores([grouped((image, nothing))], 4)
+    empty = coco_scores([encoded((image, nothing))], 4)
     assert empty.box.ap == empty.mask.ap50 == 0
     assert all(each.ap in (0,) or math.isnan(each.ap) for each in empty.class_mask)
     blank = AnnotatedImage("blank", image.rgb, nothing.instances, nothing.types)
-    assert math.isnan(coco_scores([grouped((blank, nothing))], 0).mask.ap)
-    assert math.isnan(coco_scores([grouped((blank, perfect(image)))], 4).mask.ap)
+    assert math.isnan(coco_scores([encoded((blank, nothing))], 0).mask.ap)
+    assert math.isnan(coco_scores([encoded((blank, perfect(image)))], 4).mask.ap)
 
 
 def test_a_better_score_on_the_wrong_nucleus_costs() -> None:
@@ -145,5 +136,5 @@ def test_a_better_score_on_the_wrong_nucleus_costs() -> None:
     image = AnnotatedImage("one", np.zeros((20, 20, 3), np.uint8), truth, np.zeros(2, np.int64))
     for wrong, expected in ((0.1, 1.0), (0.9, 0.5)):
         scores = np.array([0, 0.5, wrong], np.float32)
-        picture = grouped((image, Prediction(found, np.zeros(3, np.int64), scores)))
+        picture = encoded((image, Prediction(found, np.zeros(3, np.int64), scores)))
         assert coco_scores([picture], 0).mask.ap == pytest.approx(expected)
