@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from nuhtc.export.graphs.layers import LAYERS, Values, fold_reshapes, last_layers, read_values
+from nuhtc.export.graphs.layers import Values, fold_reshapes, last_layers, read_values
 from nuhtc.runtime.ground.errors import BundleError
 
 CARRIERS = frozenset(
@@ -83,17 +83,6 @@ def to_half(model: Any) -> Any:
     _rewrite(model, known, halves, half)
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-def half_layers(model: Any) -> list[str]:
-    """Names of the layers of a graph that compute in float16."""
-    inferred = onnx.shape_inference.infer_shapes(model)
-    kinds = read_values(inferred.graph).kinds
-    return [
-        node.name
-        for node in inferred.graph.node
-        if node.op_type in LAYERS and kinds.get(node.output[0]) == TensorProto.FLOAT16
-    ]
 
 
 def _float_inputs(node: Any, known: Values) -> list[str]:

@@ -45,7 +45,6 @@ class Look:
 EPITHELIAL: Final = Look((12.0, 16.5), (7.5, 9.5), (0.36, 0.66), 0.46, 0.15, 2, 0.04)
 INFLAMMATORY: Final = Look((7.0, 8.5), (6.0, 7.5), (0.92, 1.15), 0.12, 0.22, 0, 0.05)
 SPINDLE: Final = Look((14.0, 22.0), (4.2, 6.2), (0.55, 0.85), 0.25, 0.14, 1, 0.06)
-LOOKS: Final = (EPITHELIAL, INFLAMMATORY, SPINDLE)
 
 
 @dataclass(frozen=True)

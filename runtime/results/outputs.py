@@ -118,7 +118,7 @@ def write_formats(target: Target, chunks: Iterable[Nuclei], wanted: Wanted) -> l
         for nuclei in chunks:
             for output in outputs:
                 output.write(nuclei)
-    return [path for output in outputs for path in output.names]
+    return [path for output in outputs for path in output.paths]
 
 
 def write_outputs(

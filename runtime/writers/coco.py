@@ -21,7 +21,7 @@ from nuhtc.runtime.ground.errors import OutputError
 from nuhtc.runtime.ground.versions import printable
 from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX, Nuclei
 from nuhtc.runtime.writers import columns
-from nuhtc.runtime.writers.target import Files, Output, Target, check_nuclei, made_folder
+from nuhtc.runtime.writers.target import Files, Output, Target, made_folder
 
 SUFFIX: Final = ".coco"
 
@@ -63,7 +63,7 @@ def open_coco(target: Target) -> Iterator[Output]:
             for name in ("instances.json", "results.json")
         ]
         documents = _Documents(target, folder, *opened)
-        yield Output(documents.write, files.names)
+        yield Output(documents.write, files.paths)
         documents.finish()
 
 
@@ -85,7 +85,6 @@ class _Documents:
         self._instances.write(_head(target))
 
     def write(self, nuclei: Nuclei) -> None:
-        check_nuclei(self._folder, nuclei, self._target.classes)
         count = len(nuclei)
         if not count:
             return

@@ -17,7 +17,7 @@ from nuhtc.native.text import weave
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.writers import columns
-from nuhtc.runtime.writers.target import Files, Output, Target, check_nuclei, made_folder
+from nuhtc.runtime.writers.target import Files, Output, Target, made_folder
 
 SUFFIX: Final = ".dsa"
 
@@ -57,13 +57,12 @@ def open_dsa(target: Target, *, most_bytes: int = MOST_BYTES) -> Iterator[Output
         ]
 
         def write(nuclei: Nuclei) -> None:
-            check_nuclei(folder, nuclei, target.classes)
             for number, document in enumerate(documents):
                 mine = np.flatnonzero(nuclei.label == number)
                 if len(mine):
                     document.write(nuclei.take(mine))
 
-        yield Output(write, files.names)
+        yield Output(write, files.paths)
         for document in documents:
             document.finish()
 

@@ -22,7 +22,7 @@ from nuhtc.runtime.ground.versions import printable
 from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX, Nuclei
 from nuhtc.runtime.writers import columns, gpkg_schema, wkb
 from nuhtc.runtime.writers.rtree import PackedRtree, outward
-from nuhtc.runtime.writers.target import Files, Output, Target, check_nuclei
+from nuhtc.runtime.writers.target import Files, Output, Target
 
 SUFFIX: Final = ".gpkg"
 
@@ -74,7 +74,7 @@ def open_geopackage(target: Target) -> Iterator[Output]:
             ThreadPoolExecutor(1, thread_name_prefix="nuhtc-sql") as thread,
         ):
             table = _Table(database, thread, target, final)
-            yield Output(table.write, files.names)
+            yield Output(table.write, files.paths)
             table.finish()
 
 
@@ -104,7 +104,6 @@ class _Table:
         _describe(database, target)
 
     def write(self, nuclei: Nuclei) -> None:
-        check_nuclei(self._final, nuclei, self._target.classes)
         if not len(nuclei):
             return
         first = self._count + 1

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX, Nuclei
 from nuhtc.runtime.writers import wkb
-from nuhtc.runtime.writers.target import Files, Output, Target, check_nuclei
+from nuhtc.runtime.writers.target import Files, Output, Target
 
 SUFFIX: Final = ".parquet"
 
@@ -59,7 +59,7 @@ def open_geoparquet(target: Target) -> Iterator[Output]:
             write_statistics=True,
         ) as writer:
             groups = _Groups(writer, columns, target, final)
-            yield Output(groups.write, files.names)
+            yield Output(groups.write, files.paths)
             groups.finish()
 
 
@@ -75,7 +75,6 @@ class _Groups:
         self._count = 0
 
     def write(self, nuclei: Nuclei) -> None:
-        check_nuclei(self._final, nuclei, self._target.classes)
         start = 0
         while start < len(nuclei):
             stop = min(start + ROW_GROUP - self._count, len(nuclei))

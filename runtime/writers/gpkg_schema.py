@@ -2,9 +2,6 @@
 
 from typing import Final
 
-APPLICATION_ID: Final = 0x47504B47
-USER_VERSION: Final = 10300
-
 EPOCH: Final = "1970-01-01T00:00:00.000Z"
 """The time of the last change: fixed, so that the same nuclei give the same bytes."""
 
@@ -102,39 +99,11 @@ TRIGGERS: Final = (
         BEGIN DELETE FROM rtree_nuclei_geom WHERE id = OLD.fid; END""",
 )
 
-_BYTES: Final = "x'" + bytes(range(256)).hex() + "'"
-"""Every byte in order: a byte's place in it is its value."""
-
-
-def _byte(place: str, number: int) -> str:
-    return f"(instr({_BYTES}, substr(geom, {place} + {number}, 1)) - 1)"
-
-
-def _double(place: str) -> str:
-    """Return SQL for the little-endian double at a place of a geometry, 0.01 or more, or 0."""
-    exponent = f"((({_byte(place, 7)} & 127) << 4) | ({_byte(place, 6)} >> 4))"
-    mantissa = " | ".join(f"({_byte(place, n)} << {8 * n})" for n in range(6))
-    mantissa = f"(({_byte(place, 6)} & 15) << 48) | {mantissa} | (1 << 52)"
-    value = f"(({mantissa}) / CAST(1 << (1075 - {exponent}) AS REAL))"
-    return f"CASE {exponent} WHEN 0 THEN 0.0 ELSE {value} END"
-
-
-def _coordinates(first: int) -> str:
-    """Return SQL that lists the x or the y of a polygon's points, closed, as NuHTC did."""
-    return f"""(WITH RECURSIVE point(place) AS (
-            SELECT {first} UNION ALL
-            SELECT place + 16 FROM point WHERE place + 16 <= length(geom) - 7)
-        SELECT group_concat(CASE value WHEN CAST(value AS INTEGER)
-            THEN CAST(value AS INTEGER) ELSE round(value, 2) END)
-        FROM (SELECT {_double("place")} AS value FROM point))"""
-
-
-CONTOUR: Final = f"""CREATE VIEW contour AS
+CONTOUR: Final = """CREATE VIEW contour AS
     SELECT fid AS id, tile_id AS annidx, fid AS elementidx, 'polyline' AS type,
-        name AS "group", score, color, xmin, xmax, ymin, ymax,
-        (xmax - xmin) * (ymax - ymin) AS bbox_area,
-        {_coordinates(54)} AS coords_x, {_coordinates(62)} AS coords_y, 1 AS keep
-    FROM (SELECT fid, tile_id, score, geom, category_id, {_double("9")} AS xmin,
-            {_double("17")} AS xmax, {_double("25")} AS ymin, {_double("33")} AS ymax
-        FROM nuclei) JOIN category ON category.id = category_id"""
-"""Serves queries written for NuHTC's own table; the lists of coordinates are slow to make."""
+        name AS "group", score, color, minx AS xmin, maxx AS xmax, miny AS ymin, maxy AS ymax,
+        (maxx - minx) * (maxy - miny) AS bbox_area, 1 AS keep
+    FROM nuclei JOIN category ON category.id = category_id
+        JOIN rtree_nuclei_geom AS box ON box.id = fid"""
+"""Serves queries written for NuHTC's own table, but for the lists of coordinates: those are in
+`geom`. Boxes are the index's: single precision, rounded outward."""

@@ -25,7 +25,7 @@ from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.writers import columns
 from nuhtc.runtime.writers.gzipped import GzipFile
-from nuhtc.runtime.writers.target import Files, Output, Target, check_nuclei
+from nuhtc.runtime.writers.target import Files, Output, Target
 
 SUFFIX: Final = ".geojson.gz"
 CENTROIDS: Final = ".centroids.geojson.gz"
@@ -61,7 +61,7 @@ def open_qupath(
     """
     with Files() as files:
         collection = _Collection(target, files, most_objects, centroids=centroids)
-        yield Output(collection.write, files.names)
+        yield Output(collection.write, files.paths)
         collection.finish()
 
 
@@ -75,7 +75,6 @@ class _Collection:
         self._file = self._begin()
 
     def write(self, nuclei: Nuclei) -> None:
-        check_nuclei(self._files.names[-1], nuclei, self._target.classes)
         start = 0
         while start < len(nuclei):
             if self._count == self._most:
@@ -94,7 +93,7 @@ class _Collection:
         self._file.finish()
 
     def _begin(self) -> GzipFile:
-        number = "" if self._most is None else f".{len(self._files.names) + 1}"
+        number = "" if self._most is None else f".{len(self._files.paths) + 1}"
         suffix = CENTROIDS if self._centroids else SUFFIX
         final = self._target.path(number + suffix)
         file = self._files.enter_context(GzipFile(self._files.partial(final)))

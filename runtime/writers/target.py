@@ -60,12 +60,12 @@ class Output:
     ----------
     write
         Takes the nuclei.
-    names
-        The final paths of the files, as they are begun.
+    paths
+        Where the files will be, as they are begun.
     """
 
     write: Write
-    names: list[Path]
+    paths: list[Path]
 
 
 class Files(contextlib.ExitStack):
@@ -73,16 +73,16 @@ class Files(contextlib.ExitStack):
 
     def __init__(self) -> None:
         super().__init__()
-        self.names: list[Path] = []
+        self.paths: list[Path] = []
 
     def partial(self, final: Path) -> Path:
         """Return the path to write to for a file that will be `final`."""
         partial = self.enter_context(whole_file(final))
-        self.names.append(final)
+        self.paths.append(final)
         return partial
 
 
-def check_nuclei(path: Path, nuclei: Nuclei, classes: Sequence[NucleusClass]) -> None:
+def check_nuclei(target: Target, nuclei: Nuclei) -> None:
     """Check that nuclei can be written.
 
     Raises
@@ -90,6 +90,7 @@ def check_nuclei(path: Path, nuclei: Nuclei, classes: Sequence[NucleusClass]) ->
     OutputError
         When a number is not finite, a label has no class, or an outline no area.
     """
+    path, classes = target.path(""), target.classes
     for what in ("score", "probabilities", "area_px", "centroid"):
         if not np.isfinite(getattr(nuclei, what)).all():
             raise OutputError(f"{path}: not written: a nucleus has a {what} that is not a number")
@@ -117,7 +118,7 @@ def made_folder(folder: Path, files: Files) -> Iterator[None]:
     try:
         folder.mkdir(exist_ok=True)
         yield
-        for stale in set(folder.glob("*.json")) - set(files.names):
+        for stale in set(folder.glob("*.json")) - set(files.paths):
             stale.unlink()
     except BaseException as stopped:
         with contextlib.suppress(OSError):

@@ -10,11 +10,24 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from nuhtc.export.graphs.half import half_layers, to_half
+from nuhtc.export.graphs.half import to_half
+from nuhtc.export.graphs.layers import LAYERS
+from nuhtc.export.graphs.layers import read_values
 from nuhtc.runtime.ground.errors import BundleError
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 node = helper.make_node
+
+
+def half_layers(model: Any) -> list[str]:
+    """Names of the layers of a graph that compute in float16."""
+    inferred = onnx.shape_inference.infer_shapes(model)
+    kinds = read_values(inferred.graph).kinds
+    return [
+        node.name
+        for node in inferred.graph.node
+        if node.op_type in LAYERS and kinds.get(node.output[0]) == TensorProto.FLOAT16
+    ]
 
 
 def weights(name: str, *shape: int, scale: float = 0.1) -> Any:

@@ -22,7 +22,7 @@ def write(name: str, target: Target, *chunks: Nuclei) -> list[Path]:
     with open_output(name, target) as output:
         for nuclei in chunks:
             output.write(nuclei)
-    return output.names
+    return output.paths
 
 
 def found(folder: Path) -> list[Path]:
@@ -134,10 +134,10 @@ def test_a_split_qupath_file_loses_nothing(tmp_path: Path) -> None:
     with open_output("qupath", made_target(tmp_path), most_objects=20) as output:
         output.write(nuclei.take(np.arange(30)))
         output.write(nuclei.take(np.arange(30, len(nuclei))))
-    sizes = [VALIDATORS["qupath"](path) for path in output.names]
+    sizes = [VALIDATORS["qupath"](path) for path in output.paths]
     assert sum(sizes) == len(nuclei)
     assert sizes[:-1] == [20] * (len(sizes) - 1)
-    assert [path.name for path in output.names[:2]] == ["a.1.geojson.gz", "a.2.geojson.gz"]
+    assert [path.name for path in output.paths[:2]] == ["a.1.geojson.gz", "a.2.geojson.gz"]
 
 
 def test_a_split_dsa_document_loses_nothing(tmp_path: Path) -> None:
@@ -147,9 +147,9 @@ def test_a_split_dsa_document_loses_nothing(tmp_path: Path) -> None:
     with open_dsa(made_target(tmp_path), most_bytes=6000) as output:
         for index in range(0, len(nuclei), 5):
             output.write(nuclei.take(np.arange(index, min(index + 5, len(nuclei)))))
-    assert counted("dsa", output.names) == len(nuclei)
-    assert len(output.names) > len(CLASSES)
-    assert all(path.stat().st_size < 8000 for path in output.names)
+    assert counted("dsa", output.paths) == len(nuclei)
+    assert len(output.paths) > len(CLASSES)
+    assert all(path.stat().st_size < 8000 for path in output.paths)
 
 
 def test_documents_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:

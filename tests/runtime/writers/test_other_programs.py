@@ -14,7 +14,7 @@ from nuhtc.runtime.writers.open import open_output
 def write(name: str, folder: Path, nuclei: Nuclei) -> list[Path]:
     with open_output(name, made_target(folder)) as output:
         output.write(nuclei)
-    return output.names
+    return output.paths
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -92,20 +92,18 @@ def test_contour_serves_a_query_written_for_nuhtc(tmp_path: Path) -> None:
     nuclei = made_nuclei(seed=4, scale=0.25 / 0.499)
     (path,) = write("sql", tmp_path, nuclei)
     query = (
-        'SELECT elementidx, "group", xmin, ymin, xmax, ymax, coords_x, coords_y FROM contour '
+        'SELECT elementidx, "group", xmin, ymin, xmax, ymax, score, bbox_area FROM contour '
         "WHERE keep = 1 AND type = 'polyline' ORDER BY elementidx"
     )
     with closing(sqlite3.connect(path)) as database:
         rows = database.execute(query).fetchall()
     assert len(rows) == len(nuclei)
-    for index, (element, group, *box, x, y) in enumerate(rows):
+    for index, (element, group, *box, score, area) in enumerate(rows):
         assert element == index + 1
         assert group == CLASSES[nuclei.label[index]].name
-        assert box == (nuclei.bbox[index] / 100).tolist()
-        ring = nuclei.coords[nuclei.offsets[index] : nuclei.offsets[index + 1]] / 100
-        closed = np.vstack([ring, ring[:1]])
-        assert [float(one) for one in x.split(",")] == closed[:, 0].tolist()
-        assert [float(one) for one in y.split(",")] == closed[:, 1].tolist()
+        assert box == pytest.approx((nuclei.bbox[index] / 100).tolist(), abs=1e-4)
+        assert score == pytest.approx(float(nuclei.score[index]), abs=1e-6)
+        assert area == pytest.approx((box[2] - box[0]) * (box[3] - box[1]))
 
 
 @pytest.mark.conformance

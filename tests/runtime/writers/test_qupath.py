@@ -14,14 +14,14 @@ from made.made_nuclei import CLASSES, made_nuclei, made_target
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import OutputError
 from nuhtc.runtime.nuclei.nuclei import Nuclei
-from nuhtc.runtime.writers.qupath import open_qupath
+from nuhtc.runtime.writers.open import open_output
 
 
 def write(path: Path, nuclei: Nuclei, digest: str = "sha256:1", mpp: float = 0.5) -> bytes:
     target = made_target(path.parent, stem=path.name.split(".")[0], digest=digest, mpp=mpp)
-    with open_qupath(target) as output:
+    with open_output("qupath", target) as output:
         output.write(nuclei)
-    assert output.names == [path]
+    assert output.paths == [path]
     return path.read_bytes()
 
 
@@ -128,7 +128,7 @@ def test_what_is_no_number_is_refused(tmp_path: Path, column: str, number: float
     nuclei = made_nuclei()
     values = getattr(nuclei, column).copy()
     values.flat[7] = number
-    with pytest.raises(OutputError, match=f"a.geojson.gz.*{column}"):
+    with pytest.raises(OutputError, match=f"a: not written.*{column}"):
         write(tmp_path / "a.geojson.gz", Nuclei(**{**vars(nuclei), column: values}))
     assert list(tmp_path.iterdir()) == []
 
@@ -137,7 +137,7 @@ def test_classes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     for classes in (CLASSES[:2], [*CLASSES, NucleusClass("More", (0, 0, 0))]):
         with pytest.raises(OutputError, match="classes"):
             target = made_target(tmp_path, classes=classes)
-            with open_qupath(target) as output:
+            with open_output("qupath", target) as output:
                 output.write(made_nuclei())
     assert list(tmp_path.iterdir()) == []
 
