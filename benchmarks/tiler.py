@@ -23,8 +23,8 @@ import numpy as np
 import openslide
 import tifffile
 
+from nuhtc.runtime.demo.pyramid import write_pyramid
 from nuhtc.runtime.demo.slide import write_demo_slide
-from nuhtc.runtime.demo.tiff import write_pyramid
 from nuhtc.runtime.slides.openslide_slide import OpenSlideSlide
 from nuhtc.runtime.tiles.grid import Grid
 from nuhtc.runtime.tiles.read_ahead import TileIterator

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from nuhtc.runtime.demo.draw_nuclei import draw_nuclei, place_nuclei
 from nuhtc.runtime.demo.draw_tissue import draw_tissue, to_rgb
-from nuhtc.runtime.demo.tiff import write_pyramid
+from nuhtc.runtime.demo.pyramid import write_pyramid
 
 DEMO_WIDTH: Final = 3072
 DEMO_HEIGHT: Final = 2048

@@ -162,9 +162,11 @@ def read_picture(path: Path) -> tuple[NDArray[np.uint8], tuple[float, float] | N
             f"{path}: is no picture and no slide, or is damaged; try to open it in QuPath, or copy "
             "it again from where it came"
         ) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        # Pillow's decoders meet damaged data in all of these ways.
-        reason = " ".join(str(error).split())
+    except (SlideError, MemoryError):
+        raise
+    except Exception as error:
+        # Pillow's decoders meet damaged data in every way there is, KeyError and TypeError too.
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise SlideError(
             f"{path}: the picture is damaged or truncated ({reason}); copy it again from where it "
             "came"

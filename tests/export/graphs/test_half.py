@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from nuhtc.export.graphs.half import to_half
-from nuhtc.export.graphs.layers import LAYERS
-from nuhtc.export.graphs.layers import read_values
+from nuhtc.export.graphs.layers import LAYERS, read_values
 from nuhtc.runtime.ground.errors import BundleError
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from places import SHARED
 
-from nuhtc.runtime.demo.tiff import write_pyramid
+from nuhtc.runtime.demo.pyramid import write_pyramid
 from nuhtc.runtime.ground.errors import SlideError, SlideReadError
 from nuhtc.runtime.slides import direct_tiff as direct
 from nuhtc.runtime.slides.openslide_slide import OpenSlideSlide

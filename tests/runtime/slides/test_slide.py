@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from places import SHARED
 
-from nuhtc.runtime.demo.tiff import write_pyramid
+from nuhtc.runtime.demo.pyramid import write_pyramid
 from nuhtc.runtime.ground.errors import NuhtcError, ResolutionError, SlideError, SlideReadError
 from nuhtc.runtime.slides.open import open_slide
 from nuhtc.runtime.slides.picture import ArraySlide

@@ -6,8 +6,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from nuhtc.runtime.demo import tiff
-from nuhtc.runtime.demo.tiff import write_pyramid
+from nuhtc.runtime.demo import pyramid
+from nuhtc.runtime.demo.pyramid import write_pyramid
 from nuhtc.runtime.ground.errors import OutputError
 
 
@@ -30,7 +30,7 @@ def level(slide: openslide.OpenSlide, index: int) -> NDArray[np.int_]:
 def test_openslide_reads_every_level(
     tmp_path: Path, size: tuple[int, int], big: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiff, "BIG_FROM", 0 if big else 2**32)
+    monkeypatch.setattr(pyramid, "BIG_FROM", 0 if big else 2**32)
     picture = smooth(*size)
     write_pyramid(tmp_path / "a.tiff", picture, mpp=0.2527)
     with openslide.OpenSlide(tmp_path / "a.tiff") as slide:
@@ -53,17 +53,10 @@ def halved(picture: NDArray[np.uint8], times: int) -> NDArray[np.float64]:
     return values
 
 
-def test_rows_are_asked_for_once_from_the_top_down(tmp_path: Path) -> None:
-    picture, asked = smooth(500, 600), []
-
-    def read(x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        asked.append((x, y, width, height))
-        return picture[y : y + height, x : x + width]
-
-    write_pyramid(tmp_path / "a.tiff", read, width=500, height=600, mpp=0.25, tile=128)
-    assert asked == [(0, y, 500, min(128, 600 - y)) for y in range(0, 600, 128)]
-    write_pyramid(tmp_path / "b.tiff", picture, mpp=0.25, tile=128)
-    assert (tmp_path / "a.tiff").read_bytes() == (tmp_path / "b.tiff").read_bytes()
+def test_the_same_picture_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in "ab":
+        write_pyramid(tmp_path / name, smooth(500, 600), mpp=0.25, tile=128)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_pillow_reads_it_too(tmp_path: Path) -> None:
@@ -81,18 +74,8 @@ def test_any_resolution_survives(tmp_path: Path, mpp: float) -> None:
 
 
 def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
-    picture = smooth(32, 32)
-    path = tmp_path / "a.tiff"
-    with pytest.raises(ValueError, match="multiple of 16"):
-        write_pyramid(path, picture, mpp=0.25, tile=100)
-    with pytest.raises(ValueError, match="mpp"):
-        write_pyramid(path, picture, mpp=float("nan"))
-    with pytest.raises(ValueError, match="uint8"):
-        write_pyramid(path, picture[..., 0], mpp=0.25)
-    with pytest.raises(ValueError, match="width and height"):
-        write_pyramid(path, lambda *region: picture, mpp=0.25)
-    with pytest.raises(ValueError, match="the picture gave"):
-        write_pyramid(path, lambda *region: picture[:5], width=32, height=32, mpp=0.25)
+    with pytest.raises(ValueError, match="tile"):
+        write_pyramid(tmp_path / "a.tiff", smooth(32, 32), mpp=0.25, tile=100)
     assert not list(tmp_path.iterdir())
 
 
