@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import tifffile
@@ -42,7 +42,7 @@ def write_pyramid(
         The file cannot be written.
     """
     # Neither a date nor a description, so that the same picture gives the same bytes.
-    options = {
+    options: dict[str, Any] = {
         "tile": (tile, tile),
         "photometric": "rgb",
         "compression": "jpeg",

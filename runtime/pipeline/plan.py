@@ -9,7 +9,7 @@ from nuhtc.runtime.bundle.card import BundleFacts
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.engines.engine import Engine
 from nuhtc.runtime.ground.errors import SlideReadError
-from nuhtc.runtime.ground.versions import printable, versions
+from nuhtc.runtime.ground.versions import versions
 from nuhtc.runtime.nuclei.nuclei import check_extent, model_extent
 from nuhtc.runtime.pipeline.clock import Clock
 from nuhtc.runtime.pipeline.settings import RunSettings
@@ -37,20 +37,14 @@ def plan_run(
         settings.overlap_px,
     )
     with clock.stage("tissue"):
-        digest = slide.digest()
+        facts = SlideFacts.of(slide)
         tissue = find_tissue(slide)
         tiles = tissue.tiles(grid, mpp)
     if not len(tiles):
         LOG.warning("%s: no tissue was found, so no tile is run", slide.name)
     LOG.info("%s: %d of %d tiles hold tissue", slide.name, len(tiles), grid.count)
     return Manifest(
-        slide=SlideFacts(
-            file=printable(slide.path.name if slide.path else slide.name),
-            digest=digest,
-            width_px=slide.width,
-            height_px=slide.height,
-            mpp=slide.mpp,
-        ),
+        slide=facts,
         bundle=BundleFacts(name=card.name, digest=bundle.digest, model_mpp=card.mpp),
         engine=engine.name,
         precision=engine.precision,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.ground.errors import SlideError
+from nuhtc.runtime.ground.versions import printable
 from nuhtc.runtime.ground.whole_files import digest
 
 Area = tuple[int, int, int, int]
@@ -84,6 +85,23 @@ class SlideFacts:
     width_px: int
     height_px: int
     mpp: float
+
+    @classmethod
+    def of(cls, slide: Slide) -> "SlideFacts":
+        """Return what is kept of an open slide; its file is read whole for the digest.
+
+        Raises
+        ------
+        SlideError
+            The file cannot be read any more.
+        """
+        return cls(
+            file=printable(slide.path.name if slide.path else slide.name),
+            digest=slide.digest(),
+            width_px=slide.width,
+            height_px=slide.height,
+            mpp=slide.mpp,
+        )
 
 
 def file_digest(path: Path) -> str:

@@ -17,6 +17,7 @@ from nuhtc.runtime.ground.errors import CheckpointError, OutputError
 from nuhtc.runtime.ground.whole_files import whole_file
 from nuhtc.training.checkpoints.fit import check_fit
 from nuhtc.training.checkpoints.info import CheckpointInfo
+from nuhtc.training.checkpoints.tensors_only import load_tensors
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import PRESETS, Preset
 
@@ -66,6 +67,11 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def is_ours(content: object) -> bool:
+    """Tell whether what a file holds was written by nuhtc-train."""
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
 def read(path: Path) -> tuple[CheckpointInfo, dict[str, Any]]:
     """Read a checkpoint: its description, and everything in the file.
 
@@ -74,18 +80,25 @@ def read(path: Path) -> tuple[CheckpointInfo, dict[str, Any]]:
     CheckpointError
         The file is missing, damaged, or no checkpoint of ours.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file") from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except Exception as error:  # PyTorch raises many kinds over damaged bytes
-        # Its own words are left out: they advise to let the file run code.
-        raise CheckpointError(
-            f"{path}: damaged, or no checkpoint written by nuhtc-train; give a model.pt"
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    return parse(path, load_tensors(path))
+
+
+def parse(path: Path, content: Any) -> tuple[CheckpointInfo, dict[str, Any]]:
+    """Return the description that a file's content has, and the content.
+
+    Parameters
+    ----------
+    path
+        Where it is from, for messages.
+    content
+        From `nuhtc.training.checkpoints.tensors_only.load_tensors`.
+
+    Raises
+    ------
+    CheckpointError
+        It is incomplete, or no checkpoint of ours.
+    """
+    if not is_ours(content):
         raise CheckpointError(f"{path}: no checkpoint written by nuhtc-train")
     try:
         newer = content["version"] > VERSION
@@ -117,7 +130,7 @@ def _info(raw: dict[str, Any]) -> CheckpointInfo:
 
 
 def load_network(path: Path) -> tuple[NuHTC, Preset, CheckpointInfo]:
-    """The network of a checkpoint, with its weights, in evaluation mode.
+    """Return the network of a checkpoint, with its weights, in evaluation mode.
 
     Raises
     ------
@@ -125,12 +138,23 @@ def load_network(path: Path) -> tuple[NuHTC, Preset, CheckpointInfo]:
         The file cannot be used.
     """
     info, content = read(path)
-    if info.preset not in PRESETS:
-        raise CheckpointError(f"{path}: preset {info.preset} is not known; update nuhtc")
-    preset = PRESETS[info.preset]
+    preset = preset_of(path, info)
     network = preset.build(len(info.classes))
     load_weights(network, content["state_dict"], path)
     return network.eval(), preset, info
+
+
+def preset_of(path: Path, info: CheckpointInfo) -> Preset:
+    """Return the preset that weights are for.
+
+    Raises
+    ------
+    CheckpointError
+        This program does not know it.
+    """
+    if info.preset not in PRESETS:
+        raise CheckpointError(f"{path}: preset {info.preset} is not known; update nuhtc")
+    return PRESETS[info.preset]
 
 
 def load_weights(network: NuHTC, weights: dict[str, Tensor], path: Path) -> None:

@@ -1,17 +1,14 @@
 """Start weights for training: those of another checkpoint, ours or published, or of several."""
 
 import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from nuhtc.runtime.ground.errors import CheckpointError
-from nuhtc.training.checkpoints import checkpoint
 from nuhtc.training.checkpoints.fit import check_fit
-from nuhtc.training.checkpoints.open import check_preset, is_ours
-from nuhtc.training.checkpoints.published import PRESET, published_name, read_published
+from nuhtc.training.checkpoints.open import CheckpointFile, check_preset
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.presets import Preset
 
@@ -20,7 +17,10 @@ CLASS_TENSORS = re.compile(r"stages\.\d+\.classifier\.(weight|bias)")
 
 
 def initialise(
-    network: NuHTC, paths: Sequence[Path], preset: Preset, fresh_modules: Sequence[str] = ()
+    network: NuHTC,
+    files: Sequence[CheckpointFile],
+    preset: Preset,
+    fresh_modules: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Give a network the weights of a checkpoint, all but those of other classes.
 
@@ -31,7 +31,7 @@ def initialise(
     ----------
     network
         With fresh weights; changed in place.
-    paths
+    files
         Checkpoints of nuhtc-train, or published ``.pth`` files; one at least.
     preset
         The network's.
@@ -52,11 +52,13 @@ def initialise(
         first, or a tensor is missing, unknown, of another shape or not finite; the message lists
         them.
     """
-    read = [_weights(network, path, preset, fresh_modules) for path in paths]
+    read = [_weights(network, file, preset, fresh_modules) for file in files]
     _, fresh = read[0]
-    for path, (_, other) in zip(paths, read, strict=True):
+    for file, (_, other) in zip(files, read, strict=True):
         if other != fresh:
-            raise CheckpointError(f"{path}: has another number of classes than {paths[0]}")
+            raise CheckpointError(
+                f"{file.path}: has another number of classes than {files[0].path}"
+            )
     every = [weights for weights, _ in read]
     mean = {name: _mean([weights[name] for weights in every]) for name in every[0]}
     network.load_state_dict({**network.state_dict(), **mean})
@@ -71,17 +73,13 @@ def _mean(tensors: list[Tensor]) -> Tensor:
 
 
 def _weights(
-    network: NuHTC, path: Path, preset: Preset, fresh_modules: Sequence[str]
+    network: NuHTC, file: CheckpointFile, preset: Preset, fresh_modules: Sequence[str]
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """What a file has for the network, and what stays fresh because the file does not fit."""
-    naming: Callable[[str], str] = str
-    if is_ours(path):
-        info, content = checkpoint.read(path)
-        weights, found = content["state_dict"], info.preset
-    else:
-        weights, found, naming = read_published(path).weights, PRESET.name, published_name
-    check_preset(path, found, preset.name)
-    weights = {name: tensor for name, tensor in weights.items() if _part(name) not in fresh_modules}
+    check_preset(file.path, file.preset, preset.name)
+    weights = {
+        name: tensor for name, tensor in file.weights.items() if _part(name) not in fresh_modules
+    }
     wanted = {
         name: tensor
         for name, tensor in network.state_dict().items()
@@ -93,7 +91,7 @@ def _weights(
     if not sizes or sizes[0] == network.classes + 2:
         fresh = []
     shapes.update({name: (sizes[0], *shapes[name][1:]) for name in fresh})
-    check_fit(path, weights, shapes, naming)
+    check_fit(file.path, weights, shapes, file.naming)
     return {name: weights[name] for name in wanted if name not in fresh}, tuple(fresh)
 
 

@@ -54,11 +54,23 @@ def load_published(path: Path) -> tuple[NuHTC, Published]:
         finite; the message lists them under the names that the file uses.
     """
     published = read_published(path)
+    return build_published(path, published), published
+
+
+def build_published(path: Path, published: Published) -> NuHTC:
+    """Build the network that a published file is of, in evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        A tensor is missing, unknown, of another shape or not finite; the message lists them
+        under the names that the file uses.
+    """
     network = PRESET.build(published.class_count)
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     check_fit(path, published.weights, shapes, published_name)
     network.load_state_dict(published.weights)
-    return network.eval(), published
+    return network.eval()
 
 
 def read_published(path: Path) -> Published:
@@ -69,7 +81,24 @@ def read_published(path: Path) -> Published:
     CheckpointError
         The file is missing, damaged, of another kind, or holds unknown tensors.
     """
-    content = load_tensors(path)
+    return parse_published(path, load_tensors(path))
+
+
+def parse_published(path: Path, content: Any) -> Published:
+    """Return what the content of a published file is.
+
+    Parameters
+    ----------
+    path
+        Where it is from, for messages.
+    content
+        From `nuhtc.training.checkpoints.tensors_only.load_tensors`.
+
+    Raises
+    ------
+    CheckpointError
+        It is of another kind, or holds unknown tensors.
+    """
     tensors = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(tensors, Mapping):
         raise CheckpointError(

@@ -21,7 +21,7 @@ from nuhtc.training.checkpoints import checkpoint
 from nuhtc.training.checkpoints.imagenet import load_imagenet
 from nuhtc.training.checkpoints.info import CheckpointInfo
 from nuhtc.training.checkpoints.initial import initialise
-from nuhtc.training.checkpoints.open import data_of
+from nuhtc.training.checkpoints.open import CheckpointFile, read_checkpoint
 from nuhtc.training.data.selection import Selection, select
 from nuhtc.training.loop.loop import AUTOCAST, LoopSettings, Run
 from nuhtc.training.loop.processes import Processes, own_device, processes
@@ -233,18 +233,22 @@ def make_settings(
     )
 
 
-def start_network(preset: Preset, classes: int, arguments: argparse.Namespace) -> NuHTC:
+def start_network(
+    preset: Preset,
+    classes: int,
+    arguments: argparse.Namespace,
+    starts: Sequence[CheckpointFile] = (),
+) -> NuHTC:
     """The network with the weights that training starts from."""
     network = preset.build(classes)
     if (arguments.out / "last.pt").exists():
         return network  # the run goes on with its own weights
-    if arguments.init_from is not None:
-        fresh = initialise(network, arguments.init_from, preset, arguments.fresh)
+    if starts:
+        fresh = initialise(network, starts, preset, arguments.fresh)
         if fresh:
             complain(
                 PROG,
-                f"{arguments.init_from[0]} has other classes; these start afresh: "
-                + ", ".join(fresh),
+                f"{starts[0].path} has other classes; these start afresh: " + ", ".join(fresh),
             )
     elif not arguments.no_imagenet:
         load_imagenet(network.backbone)
@@ -255,11 +259,12 @@ def _train(arguments: argparse.Namespace, device: torch.device, group: Processes
     torch.manual_seed(arguments.seed)
     preset = PRESETS[arguments.preset]
     chosen = select(arguments.data, arguments.untyped_data, arguments.validation)
-    network = start_network(preset, len(chosen.classes), arguments)
+    starts = [read_checkpoint(path) for path in arguments.init_from or ()]
+    network = start_network(preset, len(chosen.classes), arguments, starts)
     lesson = LESSONS[preset.name]
     recipe = make_recipe(lesson.recipe, arguments)
     settings = make_settings(recipe, len(chosen.data), device, arguments)
-    info = CheckpointInfo(preset.name, chosen.classes, _data(chosen, arguments))
+    info = CheckpointInfo(preset.name, chosen.classes, _data(chosen, starts))
     # One process writes for all that train together, so that one keeps the others' runs out.
     with _own_folder(arguments.out) if group.first else nullcontext():
         run = Run(
@@ -291,9 +296,9 @@ def _own_folder(folder: Path) -> AbstractContextManager[None]:
     return sole_writer(folder / ".lock", "another nuhtc-train is writing")
 
 
-def _data(chosen: Selection, arguments: argparse.Namespace) -> tuple[DataSource, ...]:
+def _data(chosen: Selection, starts: Sequence[CheckpointFile]) -> tuple[DataSource, ...]:
     """All data that have a part in the weights, those of the start weights too."""
-    before = (info for path in arguments.init_from or () for info in data_of(path))
+    before = (source for start in starts for source in start.data)
     return tuple(dict.fromkeys((*chosen.infos, *before)))
 
 

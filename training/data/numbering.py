@@ -78,22 +78,75 @@ def majority_types(
     DataError
         The maps differ in size, a class is beyond the last, or a nucleus has none.
     """
-    if type_map.shape != instances.shape:
-        raise DataError(f"{where}: type_map and inst_map differ in size")
     highest = int(type_map.max(initial=0))
     if highest > classes:
         raise DataError(f"{where}: type_map holds class {highest}, but there are only {classes}")
-    count = int(instances.max(initial=0)) + 1
-    pairs = instances.astype(np.int64) * (classes + 1) + type_map
-    votes = np.bincount(pairs.ravel(), minlength=count * (classes + 1))
-    votes = votes.reshape(count, classes + 1)[:, 1:]
-    if (votes[1:].sum(axis=1) == 0).any():
+    types = commonest(instances, type_map, where)
+    if (types[1:] == 0).any():
         raise DataError(f"{where}: a nucleus has no class in type_map")
-    if classes == 0:
-        return np.zeros(count, np.int64)
+    return np.maximum(types - 1, 0)
+
+
+def commonest(
+    instances: NDArray[np.int32], type_map: NDArray[np.int64], where: str
+) -> NDArray[np.int64]:
+    """Return the commonest number, other than 0, of each nucleus's pixels.
+
+    Parameters
+    ----------
+    instances, type_map, where
+        As for `majority_types`.
+
+    Returns
+    -------
+    int64 (n + 1,), 0 where a nucleus has no other; entry 0 is unused. Of equally common ones,
+    the smaller.
+
+    Raises
+    ------
+    DataError
+        The maps differ in size.
+    """
+    if type_map.shape != instances.shape:
+        raise DataError(f"{where}: type_map and inst_map differ in size")
+    count, kinds = int(instances.max(initial=0)) + 1, int(type_map.max(initial=0)) + 1
+    pairs = instances.ravel().astype(np.int64) * kinds + type_map.ravel()
+    votes = np.bincount(pairs, minlength=count * kinds).reshape(count, kinds)
+    votes[:, 0] = 0
     return cast("NDArray[np.int64]", votes.argmax(axis=1))
 
 
 def size_text(array: NDArray[np.generic]) -> str:
     """Width x height; whatever there is of an array of another kind."""
     return "x".join(str(side) for side in reversed(array.shape)) or "a single number"
+
+
+def flatten(channels: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """One label map of one for each class; a pixel of two classes belongs to the later one.
+
+    Parameters
+    ----------
+    channels
+        (H, W, classes), 0 for background, one number for each nucleus; the same number in
+        two channels means two nuclei.
+
+    Returns
+    -------
+    instances
+        int32 (H, W), numbered from 1 without gaps, channel by channel. A nucleus that later
+        channels cover wholly is gone.
+    types
+        int64 (n + 1,), the channel of each nucleus; entry 0 is unused.
+    """
+    raw = np.zeros(channels.shape[:2], np.int64)
+    bases = np.zeros(channels.shape[2], np.int64)
+    base = 0
+    for channel in range(channels.shape[2]):
+        numbers = channels[..., channel]
+        bases[channel] = base
+        raw[numbers > 0] = base + numbers[numbers > 0]
+        base += int(numbers.max(initial=0))
+    instances, called = renumber(raw)
+    types = np.searchsorted(bases, called, side="left") - 1
+    types[0] = 0
+    return instances, types.astype(np.int64)

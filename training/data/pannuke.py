@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.classes import PANNUKE, describe
 from nuhtc.training.data.images import DEFAULT_MPP, AnnotatedImage
-from nuhtc.training.data.numbering import renumber, whole_numbers
+from nuhtc.training.data.numbering import flatten, whole_numbers
 from nuhtc.training.data.reading import open_npy, picture_values
 
 EXPECTED = "images.npy, masks.npy and types.npy, or images/fold1/images.npy and masks/fold1/..."
@@ -88,37 +87,6 @@ class PanNukeSet:
         instances, types = flatten(channels)
         name = f"{fold.label}_{row + 1}"
         return AnnotatedImage(name, rgb, instances, types, self.mpp, self._tissues[index])
-
-
-def flatten(channels: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """One label map of one for each class; a pixel of two classes belongs to the later one.
-
-    Parameters
-    ----------
-    channels
-        (H, W, classes), 0 for background, one number for each nucleus; the same number in
-        two channels means two nuclei.
-
-    Returns
-    -------
-    instances
-        int32 (H, W), numbered from 1 without gaps, channel by channel. A nucleus that later
-        channels cover wholly is gone.
-    types
-        int64 (n + 1,), the channel of each nucleus; entry 0 is unused.
-    """
-    raw = np.zeros(channels.shape[:2], np.int64)
-    bases = np.zeros(channels.shape[2], np.int64)
-    base = 0
-    for channel in range(channels.shape[2]):
-        numbers = channels[..., channel]
-        bases[channel] = base
-        raw[numbers > 0] = base + numbers[numbers > 0]
-        base += int(numbers.max(initial=0))
-    instances, called = renumber(raw)
-    types = np.searchsorted(bases, called, side="left") - 1
-    types[0] = 0
-    return instances, types.astype(np.int64)
 
 
 def find_folds(path: Path) -> list[Fold]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.ground.errors import DataError
-from nuhtc.training.data.numbering import renumber, whole_numbers
+from nuhtc.training.data.numbering import commonest, flatten, renumber, whole_numbers
 from nuhtc.training.predictions.prediction import Prediction
 
 ARRAYS = ("inst_map", "type_map", "inst_type", "inst_uid", "inst_score")
@@ -95,18 +95,11 @@ def _places(where: str, arrays: Arrays, name: str, numbers: NDArray[np.int64]) -
 def _majority(
     where: str, instances: NDArray[np.int32], type_map: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """The commonest type of each nucleus's pixels, (nuclei,); 0 where none has any."""
-    if type_map.shape != instances.shape:
-        raise DataError(f"{where}: type_map and inst_map differ in size")
+    """Return the commonest type of each nucleus's pixels, (nuclei,); 0 where none has any."""
     highest = int(type_map.max(initial=0))
     if highest > 255:
         raise DataError(f"{where}: type_map holds class {highest}; give classes from 1")
-    count = int(instances.max(initial=0)) + 1
-    code = instances.ravel().astype(np.int64) * (highest + 1) + type_map.ravel()
-    votes = np.bincount(code, minlength=count * (highest + 1)).reshape(count, highest + 1)
-    votes[:, 0] = 0
-    types: NDArray[np.int64] = votes[1:].argmax(axis=1)
-    return types
+    return commonest(instances, type_map, where)[1:]
 
 
 def _from_channels(
@@ -114,15 +107,10 @@ def _from_channels(
 ) -> Prediction:
     """PanNuke's channels as one map; where two claim a pixel the later one has it."""
     raw = whole_numbers(channels[..., :-1], where)
-    highest = int(raw.max(initial=0)) + 1
-    code = np.zeros(raw.shape[:2], np.int64)
-    for channel in range(raw.shape[2]):
-        nuclei = raw[..., channel]
-        code = np.where(nuclei > 0, channel * highest + nuclei, code)
-    instances, numbers = renumber(code)
+    instances, types = flatten(raw)
     if classes is None:
         return Prediction(instances, None)
-    types = np.concatenate([[-1], numbers[1:] // highest])
+    types[0] = -1
     _check_classes(where, int(types.max()) + 1, classes)
     return Prediction(instances, types)
 

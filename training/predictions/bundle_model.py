@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
 from nuhtc.runtime.console.options import available_cores
 from nuhtc.runtime.engines.engine import Engine
-from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX, Nuclei
+from nuhtc.runtime.nuclei.label_image import label_image
+from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.pipeline.segment import engine_for, segment_slide
 from nuhtc.runtime.pipeline.settings import RunSettings
 from nuhtc.runtime.slides.picture import ArraySlide
@@ -91,10 +92,7 @@ def open_bundle_model(
 
 
 def paint(nuclei: Nuclei, height: int, width: int) -> Prediction:
-    """Label map of outlines on whole pixels, the best score on top.
-
-    An outline runs along pixel edges, so a pixel is inside where an odd number of its upright
-    edges lies to the left.
+    """Return outlines as a label map, the best score on top.
 
     Parameters
     ----------
@@ -103,19 +101,7 @@ def paint(nuclei: Nuclei, height: int, width: int) -> Prediction:
     height, width
         Of the picture.
     """
-    painted = np.zeros((height, width), np.int64)
-    coords = nuclei.coords // UNITS_PER_PX
-    for i in np.argsort(nuclei.score, kind="stable"):
-        ring = coords[nuclei.offsets[i] : nuclei.offsets[i + 1]]
-        x0, y0 = ring.min(axis=0)
-        x1, y1 = ring.max(axis=0)
-        crossings = np.zeros((y1 - y0, x1 - x0 + 1), np.int64)
-        for (xa, ya), (xb, yb) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
-            if xa == xb:
-                crossings[min(ya, yb) - y0 : max(ya, yb) - y0, xa - x0] += 1
-        inside = np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1
-        painted[y0:y1, x0:x1][inside] = i + 1
-    instances, numbers = renumber(painted)
+    instances, numbers = renumber(label_image(nuclei, (0, 0, width, height)).astype(np.int64))
     order = numbers[1:] - 1
     return Prediction(
         instances,

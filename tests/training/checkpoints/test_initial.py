@@ -13,6 +13,7 @@ from torch import Tensor
 from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training.checkpoints import checkpoint
 from nuhtc.training.checkpoints.initial import initialise
+from nuhtc.training.checkpoints.open import read_checkpoint
 from nuhtc.training.network.nuhtc import PARTS, NuHTC
 from nuhtc.training.network.presets import LITE0, SWIN_T
 
@@ -40,7 +41,7 @@ def copied(network: NuHTC) -> dict[str, Tensor]:
 
 def test_the_same_classes_take_every_weight(tmp_path: Path) -> None:
     network = built(2, 1)
-    assert initialise(network, [saved(tmp_path / "model.pt")], TINY) == ()
+    assert initialise(network, [read_checkpoint(saved(tmp_path / "model.pt"))], TINY) == ()
     wanted = built(2, 7).state_dict()
     assert all(torch.equal(x, wanted[name]) for name, x in network.state_dict().items())
 
@@ -48,7 +49,7 @@ def test_the_same_classes_take_every_weight(tmp_path: Path) -> None:
 def test_other_classes_keep_their_fresh_classifiers(tmp_path: Path) -> None:
     network = built(4, 1)
     before, wanted = copied(network), built(2, 7).state_dict()
-    fresh = initialise(network, [saved(tmp_path / "model.pt")], TINY)
+    fresh = initialise(network, [read_checkpoint(saved(tmp_path / "model.pt"))], TINY)
     assert sorted(fresh) == sorted(CLASSIFIERS)
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, (before if name in fresh else wanted)[name]), name
@@ -59,7 +60,7 @@ def test_several_give_their_mean(tmp_path: Path) -> None:
     checkpoint.save(paths[0], TINY_INFO, dict(built(2, 7).state_dict()))
     checkpoint.save(paths[1], TINY_INFO, dict(built(2, 8).state_dict()))
     network = built(2, 1)
-    assert initialise(network, paths, TINY) == ()
+    assert initialise(network, [read_checkpoint(path) for path in paths], TINY) == ()
     a, b = built(2, 7).state_dict(), built(2, 8).state_dict()
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point():
@@ -68,7 +69,7 @@ def test_several_give_their_mean(tmp_path: Path) -> None:
             assert torch.equal(tensor, b[name])
     checkpoint.save(paths[1], TINY_INFO, dict(built(3, 8).state_dict()))
     with pytest.raises(CheckpointError, match=r"b\.pt: has another number of classes than .*a\.pt"):
-        initialise(network, paths, TINY)
+        initialise(network, [read_checkpoint(path) for path in paths], TINY)
 
 
 def test_parts_that_are_asked_to_start_afresh(tmp_path: Path) -> None:
@@ -82,12 +83,14 @@ def test_parts_that_are_asked_to_start_afresh(tmp_path: Path) -> None:
     path = saved(tmp_path / "model.pt", change)
     network = built(4, 1)
     before, wanted = copied(network), built(2, 7).state_dict()
-    assert sorted(initialise(network, [path], TINY, ("mask", "rpn"))) == sorted(CLASSIFIERS)
+    assert sorted(initialise(network, [read_checkpoint(path)], TINY, ("mask", "rpn"))) == sorted(
+        CLASSIFIERS
+    )
     for name, tensor in network.state_dict().items():
         kept = name.startswith(("mask.", "rpn.")) or name in CLASSIFIERS
         assert torch.equal(tensor, (before if kept else wanted)[name]), name
     with pytest.raises(CheckpointError, match=r"rpn\.conv\.bias"):
-        initialise(network, [path], TINY, ("mask",))
+        initialise(network, [read_checkpoint(path)], TINY, ("mask",))
 
 
 def test_every_tensor_belongs_to_a_part() -> None:
@@ -120,7 +123,7 @@ def test_what_does_not_fit_is_listed_and_changes_nothing(
     before = copied(network)
     path = saved(tmp_path / "model.pt", change)
     with pytest.raises(CheckpointError) as caught:
-        initialise(network, [path], TINY)
+        initialise(network, [read_checkpoint(path)], TINY)
     message = str(caught.value)
     assert str(path) in message and expected in message and "\n" not in message
     assert all(torch.equal(x, before[name]) for name, x in network.state_dict().items())
@@ -128,7 +131,7 @@ def test_what_does_not_fit_is_listed_and_changes_nothing(
 
 def test_another_preset_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is for --preset tiny, not for lite0"):
-        initialise(built(2, 1), [saved(tmp_path / "model.pt")], LITE0)
+        initialise(built(2, 1), [read_checkpoint(saved(tmp_path / "model.pt"))], LITE0)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no checkpoint"])
@@ -137,7 +140,7 @@ def test_files_that_are_none(content: bytes | None, tmp_path: Path) -> None:
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"model\.pt"):
-        initialise(built(2, 1), [path], TINY)
+        initialise(built(2, 1), [read_checkpoint(path)], TINY)
 
 
 needs_manifest = pytest.mark.skipif(
@@ -162,7 +165,7 @@ def published(tmp_path: Path) -> Path:
 def test_published_files(classes: int, kept: tuple[str, ...], published: Path) -> None:
     network = SWIN_T.build(classes)
     before = {name: network.state_dict()[name].clone() for name in CLASSIFIERS}
-    assert sorted(initialise(network, [published], SWIN_T)) == sorted(kept)
+    assert sorted(initialise(network, [read_checkpoint(published)], SWIN_T)) == sorted(kept)
     for name, tensor in network.state_dict().items():
         if name in kept:
             assert torch.equal(tensor, before[name])
@@ -173,4 +176,4 @@ def test_published_files(classes: int, kept: tuple[str, ...], published: Path) -
 @needs_manifest
 def test_published_files_are_for_one_preset(published: Path) -> None:
     with pytest.raises(CheckpointError, match="is for --preset swin_t, not for tiny"):
-        initialise(built(2, 1), [published], TINY)
+        initialise(built(2, 1), [read_checkpoint(published)], TINY)

@@ -11,7 +11,7 @@ from made.tiny import TINY, TINY_INFO
 from nuhtc.runtime.bundle.card import NucleusClass
 from nuhtc.runtime.ground.errors import CheckpointError
 from nuhtc.training.checkpoints import checkpoint
-from nuhtc.training.checkpoints.open import check_preset, is_ours
+from nuhtc.training.checkpoints.open import check_preset, read_checkpoint
 from nuhtc.training.data.classes import parse_classes
 
 
@@ -73,9 +73,12 @@ def test_which_kind_a_file_is(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "ours.pt", TINY_INFO, TINY.build(2).state_dict())
     torch.save({"state_dict": {}}, tmp_path / "other.pth")
     torch.save([1, 2], tmp_path / "list.pth")
-    assert is_ours(tmp_path / "ours.pt")
-    assert not is_ours(tmp_path / "other.pth")
-    assert not is_ours(tmp_path / "list.pth")
+    ours = read_checkpoint(tmp_path / "ours.pt")
+    assert (ours.preset, ours.info, ours.published) == ("tiny", TINY_INFO, None)
+    other = read_checkpoint(tmp_path / "other.pth")
+    assert other.preset == "swin_t" and other.info is None and other.data[0].licence == "unknown"
+    with pytest.raises(CheckpointError, match="no checkpoint of nuhtc-train, nor a published one"):
+        read_checkpoint(tmp_path / "list.pth")
 
 
 def test_any_preset_will_do_unless_one_is_wanted() -> None:

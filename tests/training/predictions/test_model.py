@@ -12,8 +12,10 @@ from made.made_nuclei import made_bundle, made_nuclei
 from made.tiny import TINY, TINY_INFO
 from torch import Tensor
 
+from nuhtc.runtime.console.options import available_cores
 from nuhtc.runtime.ground.errors import BundleError, CheckpointError, EngineError, NuhtcError
 from nuhtc.runtime.nuclei.nuclei import UNITS_PER_PX
+from nuhtc.runtime.pipeline.settings import RunSettings
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.measures.instance import compare
 from nuhtc.training.predictions import bundle_model as predict_bundle
@@ -31,7 +33,7 @@ TRUTH = random_ellipses(4, 200, 180, 30, (12.0, 24.0))
 def oracle_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder that opens as a bundle whose engine is the oracle."""
     monkeypatch.setattr(predict_bundle, "load_bundle", made_bundle)
-    monkeypatch.setattr(predict_bundle, "open_engine", lambda *_, **__: OracleEngine())
+    monkeypatch.setattr(predict_bundle, "engine_for", lambda *_, **__: OracleEngine())
     return tmp_path
 
 
@@ -52,14 +54,14 @@ def test_a_bundle_goes_through_the_runtime(oracle_bundle: Path) -> None:
 def test_a_bundle_runs_as_it_is_told(monkeypatch: pytest.MonkeyPatch, oracle_bundle: Path) -> None:
     asked = []
 
-    def opened(_: object, *how: object) -> OracleEngine:
-        asked.append(how)
+    def opened(_: object, settings: RunSettings, *how: object) -> OracleEngine:
+        asked.append((*how, settings.threads, settings.flips))
         return OracleEngine()
 
-    monkeypatch.setattr(predict_bundle, "open_engine", opened)
-    open_model(oracle_bundle, engine="openvino", precision="int8", threads=3)
+    monkeypatch.setattr(predict_bundle, "engine_for", opened)
+    open_model(oracle_bundle, engine="openvino", precision="int8", threads=3, flips=2)
     open_model(oracle_bundle)
-    assert asked == [("openvino", "int8", 3), ("auto", "auto", 0)]
+    assert asked == [("openvino", "int8", 3, 2), ("auto", "auto", available_cores(), 1)]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_what_fails_in_the_runtime_is_said_in_one_line(
         def run(self, tiles: Any) -> Any:
             raise EngineError("the engine is broken")
 
-    monkeypatch.setattr(predict_bundle, "open_engine", lambda *_, **__: Broken())
+    monkeypatch.setattr(predict_bundle, "engine_for", lambda *_, **__: Broken())
     with pytest.raises(NuhtcError, match="the engine is broken"):
         open_model(oracle_bundle).find(paint(TRUTH))
 
