@@ -50,28 +50,33 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _convert(arguments: argparse.Namespace, store: "Store | None") -> None:
-    from nuhtc.runtime.readers.open import Imported
-    from nuhtc.runtime.results.convert import Chosen, convert_file, convert_store
+    from nuhtc.runtime.readers.open import OutlineFile
+    from nuhtc.runtime.results.convert import (
+        convert_file,
+        convert_store,
+        view_for_file,
+        view_for_store,
+    )
     from nuhtc.runtime.results.outputs import Wanted
 
-    chosen = Chosen(
-        arguments.min_score,
-        arguments.min_area_um2,
-        arguments.region,
-        arguments.simplify,
-        arguments.classes,
-        arguments.overlaps,
-    )
+    asked = {
+        "min_score": arguments.min_score,
+        "min_area_um2": arguments.min_area_um2,
+        "region": arguments.region,
+        "simplify_px": arguments.simplify,
+        "classes": arguments.classes,
+    }
     wanted = Wanted(arguments.format, arguments.centroids, arguments.max_objects_per_file)
     out = arguments.out or arguments.source.resolve().parent
     if store is not None:
-        _report(convert_store(store, chosen, wanted, out, arguments.coco_images))
+        view = view_for_store(store, **asked, overlaps=arguments.overlaps)
+        _report(convert_store(store, view, wanted, out, arguments.coco_images))
         return
-    imported = Imported(arguments.source, arguments.mpp)
-    _report(convert_file(imported, chosen, wanted, out))
-    line = f"  {imported.repaired:,} invalid outlines repaired"
-    if imported.dropped:
-        line += f", {imported.dropped:,} entries without area left out"
+    outlines = OutlineFile(arguments.source, arguments.mpp)
+    _report(convert_file(outlines, view_for_file(outlines, **asked), wanted, out))
+    line = f"  {outlines.repaired:,} invalid outlines repaired"
+    if outlines.dropped:
+        line += f", {outlines.dropped:,} entries without area left out"
     say(line)
 
 

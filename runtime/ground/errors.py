@@ -10,7 +10,7 @@
     |-- BundleError          the model bundle is damaged, foreign or too new
     |-- EngineError          the inference engine is missing or failed
     |-- StoreError           a store is damaged, foreign, too new, or of another run
-    |-- ImportedError        a file of outlines cannot be read
+    |-- ReaderError        a file of outlines cannot be read
     |-- OutputError          a result cannot be written
     |-- PipelineError        the stages of a run contradict each other
     `-- TrainingError        a training or an evaluation cannot go on
@@ -80,7 +80,7 @@ class StoreError(NuhtcError):
     """A store is damaged, unfinished, made by a newer version, or belongs to another run."""
 
 
-class ImportedError(NuhtcError):
+class ReaderError(NuhtcError):
     """A file of outlines is missing, damaged, or of no kind that can be imported."""
 
 

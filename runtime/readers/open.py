@@ -11,7 +11,7 @@ import pyarrow as pa
 import shapely
 
 from nuhtc.runtime.bundle.card import NucleusClass
-from nuhtc.runtime.ground.errors import ImportedError
+from nuhtc.runtime.ground.errors import ReaderError
 from nuhtc.runtime.ground.versions import printable
 from nuhtc.runtime.ground.whole_files import digest
 from nuhtc.runtime.nuclei.nuclei import Nuclei
@@ -27,7 +27,7 @@ SUFFIXES = (".geojson", ".geojson.gz", ".json", ".json.gz", ".gpkg", ".parquet")
 MOST_CLASSES = 1 + np.iinfo(np.uint8).max
 
 
-class Imported:
+class OutlineFile:
     """Outlines that this program or NuHTC wrote, open for reading.
 
     Parameters
@@ -40,7 +40,7 @@ class Imported:
 
     Raises
     ------
-    ImportedError
+    ReaderError
         When the file is missing, damaged, of another kind, or has no um/px and `mpp` is None.
     """
 
@@ -57,9 +57,9 @@ class Imported:
         if mpp is not None:
             check_mpp(mpp)
         if not path.exists():
-            raise ImportedError(f"{path}: there is no such file or folder; check its name")
+            raise ReaderError(f"{path}: there is no such file or folder; check its name")
         if not path.name.lower().endswith(SUFFIXES):
-            raise ImportedError(
+            raise ReaderError(
                 f"{path}: is no store and none of {', '.join(SUFFIXES)}, which can be imported"
             )
         readers: dict[str, Callable[[Path], Source]] = {
@@ -71,14 +71,14 @@ class Imported:
             self._source = readers.get(path.suffix.lower(), read_json)(path)
             self.classes = self._source.classes
             if len(self.classes) > MOST_CLASSES:
-                raise ImportedError(
+                raise ReaderError(
                     f"{path}: has {len(self.classes)} classes; at most {MOST_CLASSES} are held"
                 )
             if self._source.slide is not None:
                 self.slide = self._source.slide
                 return
             if mpp is None:
-                raise ImportedError(
+                raise ReaderError(
                     f"{path}: does not say um/px; give the slide's, such as --mpp 0.25"
                 )
             self.slide = SlideFacts(
@@ -90,7 +90,7 @@ class Imported:
 
         Raises
         ------
-        ImportedError
+        ReaderError
             When the file is damaged further on.
         """
         self.repaired = self.dropped = 0
@@ -107,7 +107,7 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ImportedError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise ReaderError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (
         ValueError,
         KeyError,
@@ -120,6 +120,6 @@ def _readable(path: Path) -> Iterator[None]:
         EOFError,
         zlib.error,
     ) as error:
-        raise ImportedError(
+        raise ReaderError(
             f"{path}: is damaged, or holds no outlines that this program or NuHTC wrote ({error})"
         ) from error

@@ -14,7 +14,7 @@ from nuhtc.runtime.nuclei.class_map import read_class_map
 from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.pipeline.settings import MIN_AREA_UM2
-from nuhtc.runtime.readers.open import SUFFIXES, Imported
+from nuhtc.runtime.readers.open import SUFFIXES, OutlineFile
 from nuhtc.runtime.results.outputs import Wanted, sole_writer_of, target_of, write_formats
 from nuhtc.runtime.results.summary import Tally
 from nuhtc.runtime.slides.open import open_slide
@@ -23,32 +23,6 @@ from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.store.writer import SUFFIX
 from nuhtc.runtime.writers.coco_images import check_slide, write_tile_images
 from nuhtc.runtime.writers.target import Target
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Which nuclei are wanted, as the command line says it; None stands for the default.
-
-    Parameters
-    ----------
-    min_score, min_area_um2
-        Least score and area.
-    region
-        x, y, width, height in level-0 pixels.
-    simplify_px
-        How far outlines may move.
-    classes
-        The file that says other names.
-    overlaps
-        `keep`, or `divide` as a store's candidates can be.
-    """
-
-    min_score: float | None = None
-    min_area_um2: float | None = None
-    region: tuple[float, float, float, float] | None = None
-    simplify_px: float = 0.0
-    classes: Path | None = None
-    overlaps: str = "keep"
 
 
 @dataclass(frozen=True)
@@ -70,8 +44,79 @@ class Converted:
     pictures: int = 0
 
 
+def view_for_store(
+    store: Store,
+    *,
+    min_score: float | None = None,
+    min_area_um2: float | None = None,
+    region: tuple[float, float, float, float] | None = None,
+    simplify_px: float = 0.0,
+    classes: Path | None = None,
+    overlaps: str = "keep",
+) -> View:
+    """Return a view of a store: what is asked for, else what a run shows.
+
+    Parameters
+    ----------
+    store
+        Where the candidates are.
+    min_score
+        None takes the store's own, below which it holds nothing.
+    min_area_um2
+        None takes `MIN_AREA_UM2`.
+    region, simplify_px, overlaps
+        As in `nuhtc.runtime.nuclei.view.View`.
+    classes
+        The file that says other names.
+
+    Raises
+    ------
+    UsageError
+        When it cannot be: a score below the store's, a region outside the slide, a file of
+        classes that is none.
+    """
+    made = store.manifest
+    least = made.settings.get("score", 0.0)
+    score = least if min_score is None else min_score
+    if score < least:
+        raise UsageError(
+            f"--min-score {score:g}: the store keeps scores from {least:g} on; for lower ones run "
+            f"nuhtc-run with --score {score:g}"
+        )
+    return View(
+        min_score=score,
+        min_area_um2=MIN_AREA_UM2 if min_area_um2 is None else min_area_um2,
+        region=_on_slide(region, made.slide),
+        simplify_px=simplify_px,
+        classes=None if classes is None else read_class_map(classes, made.classes),
+        overlaps=overlaps,
+    )
+
+
+def view_for_file(
+    outlines: OutlineFile,
+    *,
+    min_score: float | None = None,
+    min_area_um2: float | None = None,
+    region: tuple[float, float, float, float] | None = None,
+    simplify_px: float = 0.0,
+    classes: Path | None = None,
+) -> View:
+    """Return a view of a file of outlines: what is asked for, else all that it holds.
+
+    Parameters and errors are those of `view_for_store`.
+    """
+    return View(
+        min_score=min_score or 0.0,
+        min_area_um2=min_area_um2 or 0.0,
+        region=_on_slide(region, outlines.slide),
+        simplify_px=simplify_px,
+        classes=None if classes is None else read_class_map(classes, outlines.classes),
+    )
+
+
 def convert_store(
-    store: Store, chosen: Chosen, wanted: Wanted, out: Path, pictured: Path | None = None
+    store: Store, view: View, wanted: Wanted, out: Path, pictured: Path | None = None
 ) -> Converted:
     """Write formats from a store.
 
@@ -79,8 +124,8 @@ def convert_store(
     ----------
     store
         Where the candidates are.
-    chosen
-        Which nuclei.
+    view
+        Which nuclei, and how.
     wanted
         Which files.
     out
@@ -90,8 +135,6 @@ def convert_store(
 
     Raises
     ------
-    UsageError
-        When what is chosen cannot be: a score below the store's, a region outside the slide.
     OutputError
         When a file cannot be written, or another process writes the same ones.
     StoreError
@@ -100,21 +143,6 @@ def convert_store(
         When `pictured` is another slide, or cannot be read.
     """
     made = store.manifest
-    least = made.settings.get("score", 0.0)
-    score = least if chosen.min_score is None else chosen.min_score
-    if score < least:
-        raise UsageError(
-            f"--min-score {score:g}: the store keeps scores from {least:g} on; for lower ones run "
-            f"nuhtc-run with --score {score:g}"
-        )
-    view = View(
-        min_score=score,
-        min_area_um2=MIN_AREA_UM2 if chosen.min_area_um2 is None else chosen.min_area_um2,
-        region=_on_slide(chosen.region, made.slide),
-        simplify_px=chosen.simplify_px,
-        classes=None if chosen.classes is None else read_class_map(chosen.classes, made.classes),
-        overlaps=chosen.overlaps,
-    )
     target = target_of(store, view, out, store.folder.name.removesuffix(SUFFIX))
     tally, pictures = Tally(target.classes), 0
     with ExitStack() as stack:
@@ -131,15 +159,15 @@ def convert_store(
     return Converted(tally.per_class, files, pictures)
 
 
-def convert_file(imported: Imported, chosen: Chosen, wanted: Wanted, out: Path) -> Converted:
-    """Write formats from a file of outlines; `imported` then knows how many were repaired.
+def convert_file(outlines: OutlineFile, view: View, wanted: Wanted, out: Path) -> Converted:
+    """Write formats from a file of outlines; `outlines` then knows how many were repaired.
 
     Parameters
     ----------
-    imported
+    outlines
         The file.
-    chosen
-        Which nuclei.
+    view
+        Which nuclei, and how.
     wanted
         Which files.
     out
@@ -147,29 +175,20 @@ def convert_file(imported: Imported, chosen: Chosen, wanted: Wanted, out: Path) 
 
     Raises
     ------
-    UsageError
-        When the region is outside the slide.
-    ImportedError
+    ReaderError
         When the file is damaged.
     OutputError
         When a file cannot be written, or another process writes the same ones.
     """
-    slide, path = imported.slide, imported.path
-    classes = None if chosen.classes is None else read_class_map(chosen.classes, imported.classes)
-    view = View(
-        min_score=chosen.min_score or 0.0,
-        min_area_um2=chosen.min_area_um2 or 0.0,
-        region=_on_slide(chosen.region, slide),
-        simplify_px=chosen.simplify_px,
-        classes=classes,
-    )
+    slide, path = outlines.slide, outlines.path
+    classes = outlines.classes if view.classes is None else view.classes.classes
     prepare_folder(out)
     stem = path.name[: -len(next(end for end in SUFFIXES if path.name.lower().endswith(end)))]
     target = Target(
         folder=out,
         stem=f"{stem}.imported" if out.resolve() == path.resolve().parent else stem,
         slide=slide,
-        classes=imported.classes if classes is None else classes.classes,
+        classes=classes,
         tiles=np.zeros(1, np.int64),
         tile_boxes=np.array([[0, 0, slide.width_px, slide.height_px]], np.int64),
         run={
@@ -179,14 +198,14 @@ def convert_file(imported: Imported, chosen: Chosen, wanted: Wanted, out: Path) 
     )
     tally = Tally(target.classes)
     with sole_writer_of(out, target.stem):
-        files = write_formats(target, tally.counting(_shown(imported, view)), wanted)
+        files = write_formats(target, tally.counting(_shown(outlines, view)), wanted)
     return Converted(tally.per_class, files)
 
 
-def _shown(imported: Imported, view: View) -> Iterator[Nuclei]:
-    for nuclei in imported.nuclei():
+def _shown(outlines: OutlineFile, view: View) -> Iterator[Nuclei]:
+    for nuclei in outlines.nuclei():
         sure = np.flatnonzero(nuclei.score >= np.float32(view.min_score))
-        yield view.apply(nuclei.take(sure), imported.slide.mpp)
+        yield view.apply(nuclei.take(sure), outlines.slide.mpp)
 
 
 def _on_slide(
