@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from nuhtc.export.graphs.trace import HeadsGraph, MasksGraph, TrunkGraph
 from nuhtc.runtime.bench.machine import machine
-from nuhtc.runtime.bench.timings import STAGES, Report, bench_bundle, cases, time_tiles
+from nuhtc.runtime.bench.timings import TIMED, Report, bench_bundle, cases, time_tiles
 from nuhtc.runtime.bundle.card import FEATURES
 from nuhtc.runtime.bundle.load import Bundle, default_bundle, load_bundle
 from nuhtc.runtime.cli.bench import parser
@@ -92,14 +92,14 @@ def draw(report: Report, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 1 + 0.5 * len(rows)), layout="constrained")
     labels = [f"{one.engine} {one.precision}" for one in rows]
     left = np.zeros(len(rows))
-    for stage in STAGES:
+    for stage in TIMED:
         values = np.array([one.ms[stage] for one in rows])
         axes.barh(labels, values, left=left, label=stage)
         left += values
     axes.invert_yaxis()
     axes.set_xlabel("ms")
     axes.set_title(f"{report.preset}: one tile with {nuclei} nuclei, {most} threads")
-    figure.legend(ncols=len(STAGES), fontsize="small", loc="outside lower center")
+    figure.legend(ncols=len(TIMED), fontsize="small", loc="outside lower center")
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

@@ -12,7 +12,7 @@ from timing import Stopwatch
 
 from nuhtc.runtime.bundle.card import BundleFacts, NucleusClass
 from nuhtc.runtime.nuclei.candidates import Candidates
-from nuhtc.runtime.nuclei.nuclei import Nuclei, to_nuclei
+from nuhtc.runtime.nuclei.nuclei import Nuclei, place_on_slide
 from nuhtc.runtime.nuclei.ragged import ring_areas, ring_bounds, ring_centroids
 from nuhtc.runtime.slides.slide import SlideFacts
 from nuhtc.runtime.stitching.stream import CHUNK
@@ -65,7 +65,7 @@ def chunks(total: int) -> Iterator[Nuclei]:
     """Give nuclei as a view of a store would."""
     for start in range(0, total, CHUNK):
         candidates = made(start // PER_TILE, min(CHUNK, total - start))
-        yield to_nuclei(candidates, scale=1.0, width=SIDE, height=SIDE)
+        yield place_on_slide(candidates, scale=1.0, width=SIDE, height=SIDE)
 
 
 def target(folder: Path, total: int) -> Target:

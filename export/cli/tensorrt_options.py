@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from nuhtc.export.tensorrt.build import BATCH, REGIONS, EngineOptions
-from nuhtc.export.tensorrt.builder import GPUS, RTX_CAPABILITIES, Target
+from nuhtc.export.tensorrt.builder import GPUS, RTX_CAPABILITIES, BuildTarget
 from nuhtc.export.tensorrt.roi_align import DEFAULT_SAMPLES
 from nuhtc.runtime.bundle.card import STORED
 from nuhtc.runtime.console.options import names_of, whole
@@ -98,7 +98,7 @@ def options_of(arguments: argparse.Namespace) -> EngineOptions:
         batch=arguments.tensorrt_batch,
         regions=arguments.tensorrt_regions,
         samples=arguments.tensorrt_samples,
-        target=Target(
+        target=BuildTarget(
             gpus=arguments.tensorrt_gpus,
             compute_capabilities=arguments.tensorrt_compute_capabilities,
             version_compatible=arguments.tensorrt_version_compatible,

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from nuhtc.export.tensorrt.builder import Target, build_plan, destination
+from nuhtc.export.tensorrt.builder import BuildTarget, build_plan, destination
 from nuhtc.export.tensorrt.int8 import symmetric
 from nuhtc.export.tensorrt.rewrite import (
     Arrays,
@@ -49,7 +49,7 @@ class EngineOptions:
     regions: Span = REGIONS
     samples: int = DEFAULT_SAMPLES
     """most RoIAlign samples per bin side, where the graph adapts their number"""
-    target: Target = field(default_factory=Target)
+    target: BuildTarget = field(default_factory=BuildTarget)
 
 
 LIMITS = {"fp32": 2e-3, "fp16": 0.1, "int8": 0.5}

@@ -23,7 +23,7 @@ GPUS = {"this": "NONE", "capability": "SAME_COMPUTE_CAPABILITY", "ampere+": "AMP
 
 
 @dataclass(frozen=True)
-class Target:
+class BuildTarget:
     """What plans are for."""
 
     gpus: str = "this"
@@ -47,7 +47,7 @@ class Destination:
     compatibility: str
 
 
-def destination(tensorrt: TensorRt, target: Target) -> Destination:
+def destination(tensorrt: TensorRt, target: BuildTarget) -> Destination:
     """What plans will run on.
 
     Raises
@@ -84,7 +84,7 @@ def destination(tensorrt: TensorRt, target: Target) -> Destination:
 
 
 def build_plan(
-    tensorrt: TensorRt, graph: bytes, name: str, spans: Mapping[str, Span], target: Target
+    tensorrt: TensorRt, graph: bytes, name: str, spans: Mapping[str, Span], target: BuildTarget
 ) -> bytes:
     """Parse a graph and build its plan.
 

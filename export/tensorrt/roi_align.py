@@ -81,7 +81,7 @@ def read_crop(node: Any, shape: tuple[int, int, int], samples: int) -> Crop:
     return Crop(*shape, bins, float(given.get("spatial_scale", 1.0)), wanted, adaptive)
 
 
-class Writer:
+class NodeWriter:
     """Collects the nodes of one rewritten RoiAlign under names that no other node has."""
 
     def __init__(self, prefix: str) -> None:
@@ -104,7 +104,7 @@ class Writer:
         return name
 
 
-def rewrite(node: Any, crop: Crop, kind: int, opset: int) -> Writer:
+def rewrite(node: Any, crop: Crop, kind: int, opset: int) -> NodeWriter:
     """The nodes that stand for a RoiAlign node; the last gives its output.
 
     Parameters
@@ -119,7 +119,7 @@ def rewrite(node: Any, crop: Crop, kind: int, opset: int) -> Writer:
         Of the graph.
     """
     picture, regions, tiles = node.input
-    w = Writer(f"{node.name or node.output[0]}.grid")
+    w = NodeWriter(f"{node.name or node.output[0]}.grid")
     if kind != TensorProto.FLOAT:
         picture = w.add("Cast", picture, to=TensorProto.FLOAT)
         regions = w.add("Cast", regions, to=TensorProto.FLOAT)
@@ -166,7 +166,7 @@ def rewrite(node: Any, crop: Crop, kind: int, opset: int) -> Writer:
 class _Axis:
     """Along one axis of the map: where the samples of each region's bins lie."""
 
-    def __init__(self, w: Writer, regions: str, crop: Crop, axis: int, cells: int) -> None:
+    def __init__(self, w: NodeWriter, regions: str, crop: Crop, axis: int, cells: int) -> None:
         low, high = (
             w.add(
                 "Sub",
@@ -210,19 +210,19 @@ class _Axis:
         return w.add("Clip", place, w.constant(0.0), w.constant(float(self.cells - 1))), weight
 
 
-def _unit(w: Writer, place: str, cells: str) -> str:
+def _unit(w: NodeWriter, place: str, cells: str) -> str:
     """Cells as GridSample counts them: -1 and 1 are the outer edges of the first and last."""
     doubled = w.add("Add", w.add("Mul", place, w.constant([2.0])), w.constant([1.0]))
     return w.add("Sub", w.add("Div", doubled, cells), w.constant([1.0]))
 
 
-def _outer(w: Writer, kind: str, down: str, across: str) -> str:
+def _outer(w: NodeWriter, kind: str, down: str, across: str) -> str:
     """(R, bins, bins) of two (R, bins)."""
     down = w.add("Unsqueeze", down, w.constant([2], np.int64))
     return w.add(kind, down, w.add("Unsqueeze", across, w.constant([1], np.int64)))
 
 
-def _grid(w: Writer, column: str, line: str, bins: int) -> str:
+def _grid(w: NodeWriter, column: str, line: str, bins: int) -> str:
     """The places (1, R * bins, bins, 2) of columns and lines (R, bins)."""
     zero = w.constant([0.0])
     x = _outer(w, "Add", w.add("Mul", line, zero), column)

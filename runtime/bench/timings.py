@@ -26,7 +26,7 @@ from nuhtc.runtime.ground.errors import NuhtcError
 from nuhtc.runtime.pipeline.trace import trace_tile
 from nuhtc.runtime.tiles.grid import Grid
 
-STAGES = ("trunk", "proposals", "heads", "masks", "outlines")
+TIMED = ("trunk", "proposals", "heads", "masks", "outlines")
 """The stages timed, in order; ``proposals`` is everything that chooses regions."""
 
 LEAST_REPEATS = 3
@@ -90,11 +90,11 @@ class Report:
         """Return a table for people."""
         head = f"{'engine':14}{'precision':10}{'threads':>8}{'batch':>6}{'nuclei':>7}{'regions':>8}"
         lines = [f"{self.bundle} ({self.preset}), tiles of {self.tile_px} px, ms per tile"]
-        lines.append(head + "".join(f"{name:>11}" for name in (*STAGES, "total", "tiles/s")))
+        lines.append(head + "".join(f"{name:>11}" for name in (*TIMED, "total", "tiles/s")))
         for one in self.timings:
             row = f"{one.engine:14}{one.precision:10}{one.threads:8}{one.batch:6}"
             row += f"{one.nuclei:7}{one.regions:8}"
-            values = [*(one.ms[name] for name in STAGES), one.total_ms, one.tiles_per_second]
+            values = [*(one.ms[name] for name in TIMED), one.total_ms, one.tiles_per_second]
             lines.append(row + "".join(f"{value:11.2f}" for value in values))
         lines.extend(f"not run: {name}: {why}" for name, why in self.not_run.items())
         return "\n".join(lines)
@@ -199,7 +199,7 @@ def time_tiles(
         batch,
         nuclei,
         run.regions,
-        {name: round(ms * statistics.median(s[name] for s in seconds), 3) for name in STAGES},
+        {name: round(ms * statistics.median(s[name] for s in seconds), 3) for name in TIMED},
         round(ms * statistics.median(sum(s.values()) for s in seconds), 3),
         len(seconds),
     )
@@ -217,7 +217,7 @@ class _Run:
 
     def once(self) -> dict[str, float]:
         """Seconds by stage."""
-        seconds = dict.fromkeys(STAGES, 0.0)
+        seconds = dict.fromkeys(TIMED, 0.0)
 
         def timed(stage: str, work: Callable[[], Any]) -> Any:
             start = time.perf_counter()

@@ -70,7 +70,7 @@ class CascadeEngine:
         proposals = propose(
             card.proposals, trunk.boxes, trunk.scores, trunk.levels, trunk.foreground
         )
-        corners, said = self._heads(trunk.features, proposals)
+        corners, raw = self._heads(trunk.features, proposals)
         detection = card.detection
         probabilities = [
             calibrate(
@@ -79,11 +79,11 @@ class CascadeEngine:
                 detection.object_bias,
                 detection.class_temperature,
             )
-            for p in said
+            for p in raw
         ]
         chosen = [
             select_detections(boxes, p, detection, ranks)
-            for boxes, p, ranks in zip(corners, probabilities, said, strict=True)
+            for boxes, p, ranks in zip(corners, probabilities, raw, strict=True)
         ]
         final = [boxes[index] for boxes, (index, _) in zip(corners, chosen, strict=True)]
         masks = self._masks(trunk.features, final)

@@ -74,7 +74,7 @@ class Nuclei(RingTable):
         )
 
 
-def to_nuclei(candidates: Candidates, *, scale: float, width: int, height: int) -> Nuclei:
+def place_on_slide(candidates: Candidates, *, scale: float, width: int, height: int) -> Nuclei:
     """Turn stitched outlines in model pixels into nuclei in level-0 hundredths.
 
     Each coordinate is scaled and rounded by itself, so outlines that shared an edge still do,

@@ -16,7 +16,7 @@ from nuhtc.runtime.ground.versions import printable
 from nuhtc.runtime.ground.whole_files import digest
 from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.readers.json_outlines import read_json
-from nuhtc.runtime.readers.outlines import Source, to_nuclei
+from nuhtc.runtime.readers.outlines import Source, repair_outlines
 from nuhtc.runtime.readers.tables import read_geopackage, read_geoparquet
 from nuhtc.runtime.slides.resolution import check_mpp
 from nuhtc.runtime.slides.slide import SlideFacts
@@ -96,7 +96,7 @@ class OutlineFile:
         self.repaired = self.dropped = 0
         with _readable(self.path):
             for found in self._source.chunks():
-                nuclei, repaired, dropped = to_nuclei(found, len(self.classes))
+                nuclei, repaired, dropped = repair_outlines(found, len(self.classes))
                 self.repaired += repaired
                 self.dropped += dropped
                 yield nuclei

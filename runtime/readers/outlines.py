@@ -63,7 +63,7 @@ class Source:
     chunks: Callable[[], Iterator[Outlines]]
 
 
-def to_nuclei(found: Outlines, classes: int) -> tuple[Nuclei, int, int]:
+def repair_outlines(found: Outlines, classes: int) -> tuple[Nuclei, int, int]:
     """Check and repair outlines; a nucleus is one polygon without holes.
 
     Coordinates are rounded to hundredths of a pixel. An invalid ring is repaired, and of several

@@ -43,7 +43,7 @@ TRIED: Final = 3
 NEAR: Final = 1024
 """Pixels from a level's corner within which its tiles are cheap to read from the corner."""
 
-Rescue = Callable[[int, int, int, int], NDArray[np.uint8]]
+ReadRegion = Callable[[int, int, int, int], NDArray[np.uint8]]
 """Reads (x, y, width, height) of the level through OpenSlide."""
 
 
@@ -197,7 +197,9 @@ class DirectReader:
         if self._file >= 0:
             os.close(self._file)
 
-    def doubt(self, tiled: TiledLevel, rescue: Rescue, *, near_corner: bool) -> str | None:
+    def why_not_equal(
+        self, tiled: TiledLevel, read_region: ReadRegion, *, near_corner: bool
+    ) -> str | None:
         """Compare some tiles of a level with OpenSlide's; give what speaks against it, or None.
 
         Tiles that cannot be decoded here say nothing, as they will be read through OpenSlide;
@@ -207,7 +209,7 @@ class DirectReader:
         ----------
         tiled
             The level.
-        rescue
+        read_region
             Reads the level through OpenSlide.
         near_corner
             Take tiles near the level's corner only, where reading from it costs little.
@@ -219,7 +221,7 @@ class DirectReader:
                 continue
             x, y, width, height = _tile_area(tiled, index)
             try:
-                theirs = rescue(x, y, width, height)
+                theirs = read_region(x, y, width, height)
             except SlideReadError:
                 continue
             if not np.array_equal(mine[:height, :width], theirs):
@@ -230,7 +232,7 @@ class DirectReader:
         return None if equal else "none of its tiles can be compared"
 
     def read(
-        self, tiled: TiledLevel, x: int, y: int, width: int, height: int, rescue: Rescue
+        self, tiled: TiledLevel, x: int, y: int, width: int, height: int, read_region: ReadRegion
     ) -> NDArray[np.uint8]:
         """Read RGB (height, width, 3) of a level; white outside.
 
@@ -248,7 +250,7 @@ class DirectReader:
         out = np.empty(shape, np.uint8) if inside else np.full(shape, 255, np.uint8)
         for row in range(top // tiled.tile_height, (bottom - 1) // tiled.tile_height + 1):
             for column in range(left // tiled.tile_width, (right - 1) // tiled.tile_width + 1):
-                tile = self._tile(tiled, row * tiled.columns + column, rescue)
+                tile = self._tile(tiled, row * tiled.columns + column, read_region)
                 tile_x, tile_y = column * tiled.tile_width, row * tiled.tile_height
                 x0, x1 = max(left, tile_x), min(right, tile_x + tiled.tile_width)
                 y0, y1 = max(top, tile_y), min(bottom, tile_y + tiled.tile_height)
@@ -257,7 +259,7 @@ class DirectReader:
                 ]
         return out
 
-    def _tile(self, tiled: TiledLevel, index: int, rescue: Rescue) -> NDArray[np.uint8]:
+    def _tile(self, tiled: TiledLevel, index: int, read_region: ReadRegion) -> NDArray[np.uint8]:
         """Give a decoded tile; of several threads that want it, one decodes and the rest wait."""
         key = (tiled.level, index)
         with self._lock:
@@ -271,7 +273,7 @@ class DirectReader:
         try:
             tile = tiled.decode(self._bytes(tiled, index))
             if tile is None:
-                tile = rescue(*_tile_area(tiled, index))
+                tile = read_region(*_tile_area(tiled, index))
         except SlideReadError as error:
             # Kept too: trying a damaged tile again and again is slow.
             damage = SlideReadError(str(error), (tiled.tile_width, tiled.tile_height))

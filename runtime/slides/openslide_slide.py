@@ -17,7 +17,7 @@ from nuhtc.runtime.ground.errors import SlideError, SlideReadError
 from nuhtc.runtime.slides.direct_tiff import DirectReader, TiledLevel, tiled_levels
 from nuhtc.runtime.slides.resample import thumbnail
 from nuhtc.runtime.slides.resolution import slide_mpp
-from nuhtc.runtime.slides.slide import file_digest
+from nuhtc.runtime.slides.slide import slide_digest
 
 LOG = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class OpenSlideSlide:
         tiled, reader = self._tiled.get(level), self._reader
         if tiled is None or reader is None:
             return self._through_openslide(level, x, y, width, height)
-        return reader.read(tiled, x, y, width, height, self._rescue(level))
+        return reader.read(tiled, x, y, width, height, self._through_openslide(level))
 
     def thumbnail(self, max_side: int) -> NDArray[np.uint8]:
         """Give the whole slide as RGB whose longer side is at most `max_side` pixels."""
@@ -105,14 +105,14 @@ class OpenSlideSlide:
 
     def digest(self) -> str:
         """Give "sha256:..." of the file's bytes (of the named file, where a slide has many)."""
-        return file_digest(self.path)
+        return slide_digest(self.path)
 
     def close(self) -> None:
         """Close the file, when the last reading thread is done; reading is an error from now on."""
         with self._lock:
             self._handle = self._reader = None
 
-    def _rescue(self, level: int) -> Callable[[int, int, int, int], NDArray[np.uint8]]:
+    def _through_openslide(self, level: int) -> Callable[[int, int, int, int], NDArray[np.uint8]]:
         """Return a reader of a level's regions through OpenSlide."""
 
         def read(x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
@@ -134,16 +134,16 @@ class OpenSlideSlide:
                 return self._region(x, y, level, width, height)
             return self._region(0, 0, level, x + width, y + height)[y:, x:]
 
-        doubt = reader.doubt(tiled, exact, near_corner=not even)
+        reason = reader.why_not_equal(tiled, exact, near_corner=not even)
         with self._lock:
             if self._untried.pop(level, None) is None:
                 return
-            if doubt is None:
+            if reason is None:
                 self._tiled[level] = tiled
-        if doubt is None:
+        if reason is None:
             LOG.debug("%s: level %d is decoded directly", self.path, level)
         else:
-            LOG.info("%s: level %d is read through OpenSlide: %s", self.path, level, doubt)
+            LOG.info("%s: level %d is read through OpenSlide: %s", self.path, level, reason)
 
     def _through_openslide(
         self, level: int, x: int, y: int, width: int, height: int

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from nuhtc.runtime.ground.errors import SlideError
 from nuhtc.runtime.slides.resample import thumbnail
 from nuhtc.runtime.slides.resolution import picture_mpp
-from nuhtc.runtime.slides.slide import file_digest
+from nuhtc.runtime.slides.slide import slide_digest
 
 LOG = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class ArraySlide:
     def digest(self) -> str:
         """Give "sha256:..." of the file's bytes, or of the pixels where there is no file."""
         if self.path is not None:
-            return file_digest(self.path)
+            return slide_digest(self.path)
         sha = hashlib.sha256(repr(self._levels[0].shape).encode())
         sha.update(self._levels[0].tobytes())
         return f"sha256:{sha.hexdigest()}"

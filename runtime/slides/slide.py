@@ -104,7 +104,7 @@ class SlideFacts:
         )
 
 
-def file_digest(path: Path) -> str:
+def slide_digest(path: Path) -> str:
     """Give "sha256:..." of a file's bytes.
 
     Raises

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuhtc.runtime.nuclei.candidates import Candidates
-from nuhtc.runtime.nuclei.nuclei import Nuclei, to_nuclei
+from nuhtc.runtime.nuclei.nuclei import Nuclei, place_on_slide
 from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.slides.slide import SlideFacts
 from nuhtc.runtime.stitching.divide import DivideStream
@@ -43,17 +43,17 @@ def iter_nuclei(
     view
         Which are wanted.
     """
-    sure = (_sure(part, view.min_score) for part in parts)
-    for stitched in _stitched(sure, grid, ran, divide=view.overlaps == "divide"):
-        nuclei = to_nuclei(stitched, scale=scale, width=slide.width_px, height=slide.height_px)
+    parts = (_above(part, view.min_score) for part in parts)
+    for stitched in _stitched(parts, grid, ran, divide=view.overlaps == "divide"):
+        nuclei = place_on_slide(stitched, scale=scale, width=slide.width_px, height=slide.height_px)
         nuclei = view.apply(nuclei, slide.mpp)
         if len(nuclei):
             yield nuclei
 
 
-def _sure(part: Candidates, least: float) -> Candidates:
-    sure = part.score >= np.float32(least)
-    return part if sure.all() else part.take(np.flatnonzero(sure))
+def _above(part: Candidates, least: float) -> Candidates:
+    above = part.score >= np.float32(least)
+    return part if above.all() else part.take(np.flatnonzero(above))
 
 
 def _stitched(

@@ -17,7 +17,7 @@ from nuhtc.runtime.bundle.card import (
 )
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.nuclei.candidates import Candidates
-from nuhtc.runtime.nuclei.nuclei import Nuclei, to_nuclei
+from nuhtc.runtime.nuclei.nuclei import Nuclei, place_on_slide
 from nuhtc.runtime.pipeline.trace import trace_tile
 from nuhtc.runtime.slides.slide import SlideFacts
 from nuhtc.runtime.tiles.grid import Grid
@@ -41,7 +41,9 @@ def made_candidates(seed: int = 0, side: int = 512, count: int = 60) -> Candidat
 def made_nuclei(seed: int = 0, side: int = 512, count: int = 60, *, scale: float = 1.0) -> Nuclei:
     """Return up to `count` nuclei of a square slide; see `made_candidates`."""
     length = int(np.ceil(side * scale))
-    return to_nuclei(made_candidates(seed, side, count), scale=scale, width=length, height=length)
+    return place_on_slide(
+        made_candidates(seed, side, count), scale=scale, width=length, height=length
+    )
 
 
 def made_target(

@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from typing import Any, TypeVar
 
 from nuhtc.export.tensorrt import builder as tensorrt_builder
-from nuhtc.export.tensorrt.builder import Destination, Target
+from nuhtc.export.tensorrt.builder import BuildTarget, Destination
 from nuhtc.runtime.plans.plan import Span
 from nuhtc.runtime.plans.tensorrt_module import TensorRt, load_tensorrt
 
@@ -48,12 +48,14 @@ def version() -> str:
     return load_tensorrt("tensorrt-rtx").version
 
 
-def plan_of(kind: str, graph: bytes, name: str, spans: Mapping[str, Span], target: Target) -> int:
+def plan_of(
+    kind: str, graph: bytes, name: str, spans: Mapping[str, Span], target: BuildTarget
+) -> int:
     """Build a plan; its size in bytes."""
     return len(tensorrt_builder.build_plan(load(kind), graph, name, spans, target))
 
 
-def target_of(kind: str, target: Target, gpu: tuple[str, str] | None = None) -> Destination:
+def target_of(kind: str, target: BuildTarget, gpu: tuple[str, str] | None = None) -> Destination:
     """What plans for a target are for, with this GPU at hand."""
     before = tensorrt_builder.describe_gpu
     if gpu is not None:

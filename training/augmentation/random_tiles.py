@@ -18,7 +18,7 @@ from nuhtc.training.data.images import Pictures
 MIN_AREA = 16
 """Nuclei with fewer visible pixels are no targets."""
 
-UNTYPED = -1
+UNKNOWN_CLASS = -1
 """Class index of nuclei whose class nobody has written down."""
 
 
@@ -31,7 +31,7 @@ class TileTargets:
     boxes: Tensor
     """float (G, 4), xyxy"""
     labels: Tensor
-    """int64 (G,), class index or UNTYPED"""
+    """int64 (G,), class index or UNKNOWN_CLASS"""
     instances: Tensor
     """int32 (H, W): 0 for background, ``i + 1`` for nucleus ``i``"""
 
@@ -64,7 +64,7 @@ def make_targets(
         y, x = slices[i - 1]
         boxes[row] = (x.start, y.start, x.stop, y.stop)
         rank[i] = row + 1
-    labels = np.full(len(kept), UNTYPED, np.int64) if types is None else types[numbers[kept]]
+    labels = np.full(len(kept), UNKNOWN_CLASS, np.int64) if types is None else types[numbers[kept]]
     return TileTargets(
         torch.from_numpy(rgb),
         torch.from_numpy(boxes),

@@ -27,7 +27,7 @@ NUHTC_NAMES = {
 }
 """What NuHTC's data sets call their classes; it finds categories by these names."""
 
-UNTYPED = {"nucleus", "nuclei", "cell", "cells"}
+NUCLEUS_WORDS = {"nucleus", "nuclei", "cell", "cells"}
 """A file's only category by one of these names says no more than that it is a nucleus."""
 
 PALETTE = (
@@ -81,7 +81,7 @@ def read_categories(
     names = [str(item["name"]).strip() for item in items]
     if len(index_of) < len(items) or len(set(names)) < len(items):
         raise DataError(f"{path}: two categories have the same id or name")
-    if len(names) == 1 and names[0].lower() in UNTYPED:
+    if len(names) == 1 and names[0].lower() in NUCLEUS_WORDS:
         return None, index_of
     return _known_set(items, names) or _one_by_one(items, names), index_of
 

@@ -10,7 +10,7 @@ import numpy as np
 from nuhtc.runtime.ground.errors import DataError
 from nuhtc.training.data.images import AnnotatedImage, AnnotatedSet
 
-UNTYPED = "no class"
+NO_CLASS = "no class"
 
 
 @dataclass
@@ -140,7 +140,7 @@ def _count(report: Report, source: AnnotatedSet, image: AnnotatedImage) -> None:
         report.tissue_nuclei[image.tissue] += nuclei
     if image.types is None or source.classes is None:
         if nuclei:
-            report.classes[UNTYPED] += nuclei
+            report.classes[NO_CLASS] += nuclei
         return
     counts = np.bincount(image.types[1:], minlength=len(source.classes))
     for one, count in zip(source.classes, counts, strict=True):

@@ -131,7 +131,7 @@ class Part:
         return self.images[self.numbers[number]]
 
 
-class Untyped:
+class WithoutClasses:
     """Pictures without what is known of their nuclei's classes.
 
     Parameters

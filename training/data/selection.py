@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nuhtc.runtime.bundle.card import DataSource, NucleusClass
 from nuhtc.runtime.ground.errors import DataError
-from nuhtc.training.data.images import AnnotatedSet, Pictures, Subset, Untyped
+from nuhtc.training.data.images import AnnotatedSet, Pictures, Subset, WithoutClasses
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.splits import split
 
@@ -116,4 +116,4 @@ def _names(found: AnnotatedSet) -> str:
 
 def _pictures(found: AnnotatedSet, numbers: Sequence[int], typed: bool) -> Pictures:
     pictures = Subset(found, numbers, MEMORY)
-    return pictures if typed else Untyped(pictures)
+    return pictures if typed else WithoutClasses(pictures)

@@ -18,7 +18,7 @@ from programs.elsewhere import Elsewhere, plan_of, target_of, version
 
 from nuhtc.export.cli import export as cli
 from nuhtc.export.tensorrt.build import EngineOptions, build_engines
-from nuhtc.export.tensorrt.builder import RTX_CAPABILITIES, Target
+from nuhtc.export.tensorrt.builder import RTX_CAPABILITIES, BuildTarget
 from nuhtc.export.tensorrt.rewrite import TOPK_LIMIT, prepare
 from nuhtc.runtime.bundle.card import GRAPHS, file_digest
 from nuhtc.runtime.bundle.load import Bundle, load_bundle
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from made.exports import Exported
 
 RTX = EngineOptions("tensorrt-rtx", batch=Span(1, 2, 4), regions=Span(1, 64, 256))
-ONE_GPU = replace(RTX, target=Target(compute_capabilities=("8.9",)))
+ONE_GPU = replace(RTX, target=BuildTarget(compute_capabilities=("8.9",)))
 PROGRAM = "import sys; from nuhtc.export.cli.export import main; sys.exit(main())"
 ADA = Here("tensorrt-rtx", "", "NVIDIA GeForce RTX 4090", "8.9")
 
@@ -153,20 +153,20 @@ def test_lists_longer_than_tensorrt_gives_build_in_rounds(elsewhere: Elsewhere) 
     fixed.CopyFrom(model)
     fixed.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 10000
     with pytest.raises(EngineError, match=str(TOPK_LIMIT)):
-        elsewhere(plan_of, "tensorrt-rtx", fixed.SerializeToString(), "whole", spans, Target())
+        elsewhere(plan_of, "tensorrt-rtx", fixed.SerializeToString(), "whole", spans, BuildTarget())
     short = prepare(model, {"scores": ("batch", 10000)}, {"k": 9000}, 1).model
     graph = short.SerializeToString()
-    assert elsewhere(plan_of, "tensorrt-rtx", graph, "rounds", spans, Target())
+    assert elsewhere(plan_of, "tensorrt-rtx", graph, "rounds", spans, BuildTarget())
 
 
 def test_what_rtx_does_not_do_is_refused(elsewhere: Elsewhere) -> None:
-    def wanted(target: Target) -> None:
+    def wanted(target: BuildTarget) -> None:
         elsewhere(target_of, "tensorrt-rtx", target)
 
     with pytest.raises(EngineError, match="--tensorrt-gpus, --tensorrt-timing-cache: for"):
-        wanted(Target(gpus="ampere+", timing_cache=Path("cache")))
+        wanted(BuildTarget(gpus="ampere+", timing_cache=Path("cache")))
     with pytest.raises(EngineError, match=r"does not build for compute capability 5\.2; choose"):
-        wanted(Target(compute_capabilities=("5.2",)))
+        wanted(BuildTarget(compute_capabilities=("5.2",)))
 
 
 def test_a_tensorrt_that_is_not_there(toy: Bundle, capsys: pytest.CaptureFixture[str]) -> None:

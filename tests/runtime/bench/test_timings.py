@@ -12,7 +12,7 @@ from made.toy_bundle import toy_bundle
 from numpy.typing import NDArray
 from places import BENCHMARKS
 
-from nuhtc.runtime.bench.timings import STAGES, bench_bundle, cases, time_tiles
+from nuhtc.runtime.bench.timings import TIMED, bench_bundle, cases, time_tiles
 from nuhtc.runtime.bundle.load import Bundle
 from nuhtc.runtime.cli.run import main
 from nuhtc.runtime.engines.open import open_engine
@@ -51,7 +51,7 @@ def test_a_tile_holds_as_many_nuclei_as_asked_for(toy: Bundle, batch: int, nucle
     assert graphs.heads_given == {(timing.regions,) * batch}
     assert timing.regions >= nuclei
     assert (timing.batch, timing.nuclei, timing.engine) == (batch, nuclei, "cpu")
-    assert set(timing.ms) == set(STAGES) and all(value > 0 for value in timing.ms.values())
+    assert set(timing.ms) == set(TIMED) and all(value > 0 for value in timing.ms.values())
     assert timing.tiles_per_second * timing.total_ms == pytest.approx(1000)
 
 
@@ -79,7 +79,7 @@ def test_the_command_prints_a_table_or_json(
     written = json.loads((tmp_path / "bench.json").read_bytes())
     assert content["machine"] == written["machine"] and content["machine"]["cpu"]
     assert [one["batch"] for one in content["timings"]] == [1, 2]
-    assert all(stage in table for stage in STAGES)
+    assert all(stage in table for stage in TIMED)
 
 
 @pytest.mark.parametrize("wrong", [["--engines", "steam"], ["--nuclei", "0"], ["--threads", "x"]])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.ground.errors import PipelineError
 from nuhtc.runtime.nuclei.candidates import Candidates
-from nuhtc.runtime.nuclei.nuclei import MIN_SCALE, Nuclei, model_extent, to_nuclei
+from nuhtc.runtime.nuclei.nuclei import MIN_SCALE, Nuclei, model_extent, place_on_slide
 from nuhtc.runtime.nuclei.ragged import check_rings, join_rings, ring_areas, take_rings
 from nuhtc.runtime.pipeline.trace import trace_tile
 from nuhtc.runtime.tiles.grid import Grid
@@ -68,7 +68,7 @@ def test_masks_of_noise_stay_valid_and_inside_the_slide(
         rng.uniform(0.2, 0.8, (6, 28, 28)).astype(np.float32),
     )
     traced = trace_tile(noisy, grid, 0)
-    nuclei = to_nuclei(traced, scale=scale, width=width, height=height)
+    nuclei = place_on_slide(traced, scale=scale, width=width, height=height)
     assert shapely.is_valid(polygons(nuclei)).all()
     assert (nuclei.area_px > 0).all()
     assert nuclei.coords.min(initial=0) >= 0
@@ -82,7 +82,7 @@ def test_outlines_that_shared_an_edge_still_do(scale: float) -> None:
     labels[5:30, 17:33] = 2
     answer = OracleEngine().run(paint(labels)[None])[0]
     traced = trace_tile(answer, Grid(40, 40, 40, 0), 0)
-    left, right = polygons(to_nuclei(traced, scale=scale, width=999, height=999))
+    left, right = polygons(place_on_slide(traced, scale=scale, width=999, height=999))
     assert left.intersection(right).area == 0
     assert left.touches(right)
     assert left.union(right).geom_type == "Polygon"
@@ -98,7 +98,7 @@ def test_the_models_extent_covers_the_slide_and_no_empty_pixel(length: int, scal
 
 def test_at_the_models_own_resolution_coordinates_are_whole() -> None:
     candidates = made_candidates(seed=2)
-    nuclei = to_nuclei(candidates, scale=1.0, width=512, height=512)
+    nuclei = place_on_slide(candidates, scale=1.0, width=512, height=512)
     assert np.array_equal(nuclei.coords, candidates.coords * 100)
     assert np.array_equal(nuclei.area_px, candidates.area)
 
@@ -106,11 +106,11 @@ def test_at_the_models_own_resolution_coordinates_are_whole() -> None:
 def test_a_slide_too_coarse_or_too_wide_is_refused() -> None:
     candidates = made_candidates()
     with pytest.raises(PipelineError, match="--mpp"):
-        to_nuclei(candidates, scale=0.0099, width=512, height=512)
+        place_on_slide(candidates, scale=0.0099, width=512, height=512)
     with pytest.raises(PipelineError, match="--mpp"):
-        to_nuclei(candidates, scale=float("nan"), width=512, height=512)
+        place_on_slide(candidates, scale=float("nan"), width=512, height=512)
     with pytest.raises(PipelineError, match="pixels"):
-        to_nuclei(candidates, scale=1.0, width=2**31 // 100 + 1, height=512)
+        place_on_slide(candidates, scale=1.0, width=2**31 // 100 + 1, height=512)
 
 
 def test_a_far_corner_of_a_huge_slide_is_exact() -> None:
@@ -120,7 +120,7 @@ def test_a_far_corner_of_a_huge_slide_is_exact() -> None:
     grid = Grid(far + 512, far + 512, 1, 0)
     near = trace_tile(answer, Grid(512, 512, 512, 0), 0)
     moved = Candidates(**{**vars(near), "coords": near.coords + far, "bbox": near.bbox + far})
-    nuclei = to_nuclei(moved, scale=0.37, width=grid.width, height=grid.height)
+    nuclei = place_on_slide(moved, scale=0.37, width=grid.width, height=grid.height)
     assert shapely.is_valid(polygons(nuclei)).all()
     assert np.allclose(nuclei.area_px, near.area * 0.37**2, rtol=0.05)
 

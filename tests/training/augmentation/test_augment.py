@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nuhtc.training.augmentation.augment import AugmentSettings, draw_tile
 from nuhtc.training.augmentation.random_tiles import (
     MIN_AREA,
-    UNTYPED,
+    UNKNOWN_CLASS,
     RandomTiles,
     TileTargets,
     batches,
@@ -175,7 +175,7 @@ def test_a_tile_without_background() -> None:
     instances[:, 16:] = 9
     found = make_targets(np.zeros((32, 32, 3), np.uint8), instances, None)
     assert found.boxes.tolist() == [[0, 0, 16, 32], [16, 0, 32, 32]]
-    assert found.labels.tolist() == [UNTYPED, UNTYPED]
+    assert found.labels.tolist() == [UNKNOWN_CLASS, UNKNOWN_CLASS]
     assert found.instances[0, 0] == 1 and found.instances[0, 31] == 2
 
 
@@ -234,7 +234,7 @@ def test_weights_choose_the_data_set(weights: tuple[float, float], typed: bool) 
     source = tiles(weights=weights)
     labels = torch.cat([source[i].labels for i in range(12)])
     assert len(labels) > 0
-    assert bool((labels != UNTYPED).all()) == typed
+    assert bool((labels != UNKNOWN_CLASS).all()) == typed
 
 
 def test_stacked_pictures() -> None:
@@ -298,4 +298,4 @@ def test_class_aware_tiles_show_the_class_that_was_drawn() -> None:
 def test_sets_without_classes_are_drawn_as_pictures() -> None:
     pictures = [disc_image(i, 100, typed=False) for i in range(2)]
     source = RandomTiles([pictures], [1], 64, 0.25, 0, STILL, class_aware=2)
-    assert source[0].labels.tolist() == [UNTYPED] * len(source[0].labels)
+    assert source[0].labels.tolist() == [UNKNOWN_CLASS] * len(source[0].labels)

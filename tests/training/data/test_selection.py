@@ -10,7 +10,7 @@ from made.tiny import disc_image
 from PIL import Image
 
 from nuhtc.runtime.ground.errors import DataError
-from nuhtc.training.data.images import AnnotatedImage, Part, Subset, Untyped
+from nuhtc.training.data.images import AnnotatedImage, Part, Subset, WithoutClasses
 from nuhtc.training.data.open import open_set
 from nuhtc.training.data.selection import NUCLEUS, select
 
@@ -95,5 +95,5 @@ def test_parts_and_untyped_pictures() -> None:
     pictures = [replace(disc_image(i), name=str(i)) for i in range(4)]
     part = Part(pictures, [3, 1])
     assert len(part) == 2 and [part[i].name for i in range(2)] == ["3", "1"]
-    plain = Untyped(part)
+    plain = WithoutClasses(part)
     assert len(plain) == 2 and plain[0].types is None and plain[0].name == "3"

@@ -12,7 +12,12 @@ from made.tiny import TINY, TINY_LESSON, disc_image, generator
 from torch import Tensor
 
 from nuhtc.training.augmentation.augment import AugmentSettings
-from nuhtc.training.augmentation.random_tiles import UNTYPED, RandomTiles, TileTargets, make_targets
+from nuhtc.training.augmentation.random_tiles import (
+    UNKNOWN_CLASS,
+    RandomTiles,
+    TileTargets,
+    make_targets,
+)
 from nuhtc.training.network import boxes
 from nuhtc.training.network.nuhtc import NuHTC
 from nuhtc.training.network.rpn import DELTA_STDS
@@ -210,7 +215,7 @@ def test_only_known_classes_are_counted() -> None:
     assert all(not bool(stage.seen.any()) for stage in what.seesaw)
     batch = tiles(2)
     follow(what, batch)
-    present = {int(c) for tile in batch for c in tile.labels if c != UNTYPED}
+    present = {int(c) for tile in batch for c in tile.labels if c != UNKNOWN_CLASS}
     for stage in what.seesaw:
         assert {c for c, n in enumerate(stage.seen.tolist()) if n} == present
 
