@@ -15,7 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from nuhtc.export.tensorrt.roi_align import UnsupportedNode, Writer, read_crop, rewrite
+from nuhtc.export.tensorrt.roi_align import NodeWriter, UnsupportedNode, read_crop, rewrite
 
 TOPK_LIMIT = 3840
 """The longest list that TensorRT's TopK gives."""
@@ -165,9 +165,9 @@ def _map_shape(node: Any, known: Mapping[str, Any]) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def _short_topk(node: Any, count: int, kind: int) -> Writer:
+def _short_topk(node: Any, count: int, kind: int) -> NodeWriter:
     """TopK in rounds of at most TOPK_LIMIT, each without what the rounds before found."""
-    w = Writer(f"{node.name or node.output[0]}.rounds")
+    w = NodeWriter(f"{node.name or node.output[0]}.rounds")
     attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     if not attributes.get("largest", 1) or not attributes.get("sorted", 1):
         raise UnsupportedNode(f"TopK {node.name}: the smallest, or in no order")

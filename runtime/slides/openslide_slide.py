@@ -97,7 +97,7 @@ class OpenSlideSlide:
         tiled, reader = self._tiled.get(level), self._reader
         if tiled is None or reader is None:
             return self._through_openslide(level, x, y, width, height)
-        return reader.read(tiled, x, y, width, height, self._through_openslide(level))
+        return reader.read(tiled, x, y, width, height, self._openslide_reader(level))
 
     def thumbnail(self, max_side: int) -> NDArray[np.uint8]:
         """Give the whole slide as RGB whose longer side is at most `max_side` pixels."""
@@ -112,7 +112,7 @@ class OpenSlideSlide:
         with self._lock:
             self._handle = self._reader = None
 
-    def _through_openslide(self, level: int) -> Callable[[int, int, int, int], NDArray[np.uint8]]:
+    def _openslide_reader(self, level: int) -> Callable[[int, int, int, int], NDArray[np.uint8]]:
         """Return a reader of a level's regions through OpenSlide."""
 
         def read(x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:

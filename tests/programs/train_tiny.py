@@ -10,17 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from made.tiny import TINY_LESSON
-
-from nuhtc.training.loop.recipe import LESSONS
-
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
-from made.tiny import TINY
+from made.tiny import TINY, TINY_LESSON
 
 from nuhtc.training.cli.train import main
 from nuhtc.training.loop.loop import Run
+from nuhtc.training.loop.recipe import LESSONS
 from nuhtc.training.network.presets import PRESETS
 
 

@@ -24,8 +24,7 @@ from nuhtc.export.graphs.trace import (
     TrunkGraph,
     store_half,
 )
-from nuhtc.runtime.bundle.load import Bundle
-from nuhtc.runtime.engines import graphs as passed_on
+from nuhtc.runtime.bundle.load import Bundle, load_bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -59,7 +58,7 @@ def test_graphs_are_valid_and_standard(bundle: Bundle, name: str) -> None:
 def test_nothing_tells_of_the_machine(bundle: Bundle, name: str) -> None:
     content = bundle.path(name).read_bytes()
     assert str(Path(torch.__file__).parent).encode() not in content
-    assert str(Path(passed_on.__file__).parent).encode() not in content
+    assert str(Path(load_bundle.__code__.co_filename).parent).encode() not in content
     model = onnx.load(bundle.path(name))
     assert all(not node.doc_string and not node.metadata_props for node in model.graph.node)
 
@@ -75,7 +74,6 @@ def test_names_of_inputs_and_outputs(bundle: Bundle) -> None:
         wanted = ("tiles",) if name == "trunk.onnx" else REGION_INPUTS
         assert tuple(value.name for value in graph.input) == wanted
         assert tuple(value.name for value in graph.output) == outputs[name]
-    assert tuple(passed_on.FEATURES) == tuple(FEATURES), "the runtime passes on what export names"
 
 
 def tiles_of(batch: int, height: int, width: int) -> NDArray[np.uint8]:

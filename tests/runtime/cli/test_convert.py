@@ -155,8 +155,8 @@ def test_info_tells_how_often_tiles_were_looked_at(
         ("--json", "--info"),
         ("--coco-images a.svs", "--format coco"),
         ("--min-score 2", "--min-score"),
-        ("--format paper", "no format"),
-        ("--classes missing.json", "cannot be read"),
+        ("--format paper", "there is qupath"),
+        ("--classes missing.json", "no such file"),
     ],
 )
 def test_wrong_usage(folder, tmp_path, capsys, options: str, said: str) -> None:
@@ -170,7 +170,7 @@ def test_wrong_usage(folder, tmp_path, capsys, options: str, said: str) -> None:
     [
         ('{"Tumour": "x"}', "'Tumour'; there is Other, Inflammatory"),
         ("[1]", "object"),
-        ("{", "not JSON"),
+        ("{", "no JSON"),
         ('{"Other": 3}', "'Other' must become"),
         ('{"Other": {"name": "x", "color": [1, 2]}}', "'Other' must become"),
     ],

@@ -151,7 +151,7 @@ def selected(
     probabilities: NDArray[np.float32] = PROBABILITIES,
 ) -> list[tuple[int, int]]:
     """Pairs (region, class)."""
-    regions, labels = select_detections(boxes, probabilities, card)
+    regions, labels = select_detections(boxes, probabilities, card.detection)
     assert regions.dtype == labels.dtype == np.int64
     return list(zip(regions.tolist(), labels.tolist(), strict=True))
 

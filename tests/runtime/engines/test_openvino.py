@@ -130,7 +130,7 @@ def test_a_graph_that_does_not_load(toy: Bundle) -> None:
 SIGNALLED = """
 import gc, os, signal, sys
 from pathlib import Path
-from nuhtc.runtime.bundle import load_bundle
+from nuhtc.runtime.bundle.load import load_bundle
 from nuhtc.runtime.engines.open import open_engine
 
 bundle = load_bundle(Path(sys.argv[1]))

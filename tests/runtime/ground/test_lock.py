@@ -27,7 +27,7 @@ ORACLE_RUN = PROGRAMS / "oracle_run.py"
 HOLDER = """
 import multiprocessing, os, sys, time
 from pathlib import Path
-from nuhtc.runtime.lock import hold
+from nuhtc.runtime.ground.lock import hold
 with hold(Path(sys.argv[1])):
     helper = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     helper.start()

@@ -57,7 +57,7 @@ def saved(tmp_path: Path) -> Path:
 @pytest.fixture
 def bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(predict_bundle, "load_bundle", made_bundle)
-    monkeypatch.setattr(predict_bundle, "open_engine", lambda *_, **__: OracleEngine())
+    monkeypatch.setattr(predict_bundle, "engine_for", lambda *_, **__: OracleEngine())
     (tmp_path / "bundle").mkdir()
     return tmp_path / "bundle"
 
@@ -152,7 +152,7 @@ def test_the_default_is_what_was_held_out(
         (["model.pt", "--predictions", "x"], "either BUNDLE_OR_CHECKPOINT or --predictions"),
         (["--predictions", "x", "--data", "a", "b"], "of one data set"),
         (["model.pt", "--save", "consep"], "--save writes to --out"),
-        (["model.pt", "--save", "png"], "choose from pannuke, consep"),
+        (["model.pt", "--save", "png"], "there is pannuke, consep"),
         (["model.pt", "--tile", "100"], "--tile must be a multiple of 32"),
         (["model.pt", "--threads", "-1"], "--threads must be 0 or more"),
         (["model.pt", "--classes", "A,A"], "a name comes twice"),

@@ -29,7 +29,7 @@ from PIL import Image
 from places import SHARED
 
 from nuhtc.runtime.bundle.card import NucleusClass
-from nuhtc.runtime.ground.errors import DataError, TrainingError
+from nuhtc.runtime.ground.errors import DataError, OutputError
 from nuhtc.training.cli import prepare as prepare_cli
 from nuhtc.training.cli.prepare import main
 from nuhtc.training.data import write
@@ -263,7 +263,7 @@ def test_a_reader_that_has_seen_enough(source: str) -> None:
 
 
 @pytest.mark.parametrize("layout", FORMATS)
-@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "the disk is full"), KeyboardInterrupt()])
 def test_all_or_nothing(
     tmp_path: Path,
     source: str,
@@ -283,7 +283,7 @@ def test_all_or_nothing(
     interrupted = isinstance(fault, KeyboardInterrupt)
     argv = [source, "--out", str(tmp_path / "new" / "out"), "--format", layout]
     message = failure(capsys, argv, 130 if interrupted else 1)
-    assert ("stopped" if interrupted else "No space left") in message
+    assert ("stopped" if interrupted else "the disk is full") in message
     assert list((tmp_path / "new").iterdir()) == []
 
 
@@ -298,7 +298,7 @@ def test_names_that_are_no_file_names(tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists()
     made = MemorySet([image, image], None)
     assert examine(made).problems == ["memory: 2 pictures are called a"]
-    with pytest.raises(TrainingError, match="not empty"):
+    with pytest.raises(OutputError, match="not empty"):
         write_set(MemorySet([image], None), tmp_path.parent, "folder")
 
 

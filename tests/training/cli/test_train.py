@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made.tiny import TINY, disc_image
+from made.tiny import TINY, TINY_LESSON, disc_image
 from PIL import Image
 from places import PROGRAMS
 
@@ -17,6 +17,7 @@ from nuhtc.training.checkpoints import checkpoint
 from nuhtc.training.cli.train import main
 from nuhtc.training.data.selection import select
 from nuhtc.training.loop.loop import Run
+from nuhtc.training.loop.recipe import LESSONS
 from nuhtc.training.network.presets import PRESETS
 
 TRAIN_TINY = PROGRAMS / "train_tiny.py"
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(autouse=True)
 def tiny_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "tiny", TINY)
+    monkeypatch.setitem(LESSONS, "tiny", TINY_LESSON)
 
 
 def write_set(root: Path, stems: list[str], *, typed: bool = True) -> Path:

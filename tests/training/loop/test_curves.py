@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nuhtc.runtime.ground.errors import TrainingError
+from nuhtc.runtime.ground.errors import NuhtcError, TrainingError
 from nuhtc.training.loop.curves import plot_curves
 from nuhtc.training.loop.logs import TrainingLog
 
@@ -95,7 +95,7 @@ def test_a_missing_log(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["missing/curves.png", "curves.xyz"])
 def test_a_picture_that_cannot_be_written(tmp_path: Path, name: str) -> None:
-    with pytest.raises(TrainingError, match="cannot be written") as caught:
+    with pytest.raises(NuhtcError, match="cannot be written") as caught:
         plot_curves(written(tmp_path / "run", 2), tmp_path / name, "")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("curves*"))

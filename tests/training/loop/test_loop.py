@@ -275,26 +275,28 @@ def test_a_batch_that_cannot_be_shared(tmp_path: Path, data: TrainingData) -> No
     cpu = torch.device("cpu")
     with pytest.raises(TrainingError, match="batch of 2 tiles cannot be shared by 3 processes"):
         Run(
-            TINY, TINY_INFO, TINY.build(2), RECIPE, SETTINGS, data, tmp_path, cpu, Processes(0, 3)
+            TINY, TINY_INFO, TINY.build(2), TINY_LESSON.objective, RECIPE, SETTINGS, data, tmp_path,
+            cpu, Processes(0, 3),
         )  # fmt: skip
 
 
 def test_tiles_at_the_scale_of_the_network(
     tmp_path: Path, data: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enlarging = replace(TINY, network=replace(TINY.network, input_scale=1.5))
+    enlarging = replace(TINY, tile=128, network=replace(TINY.network, input_scale=1.5))
     monkeypatch.setitem(PRESETS, "tiny", enlarging)
     still = AugmentSettings(scale=(1, 1), rotation=0, shear=0, stain=0, colour=0, blur=0, noise=0)
     sizes = {}
-    for name, tile in (("enlarged", None), ("at scale", 128)):
+    for name, tile in (("enlarged", None), ("at scale", 192)):
         recipe = replace(RECIPE, tile=tile, augment=still)
         cpu = torch.device("cpu")
         network = enlarging.build(2)
-        run = Run(enlarging, TINY_INFO, network, recipe, SETTINGS, data, tmp_path / name, cpu)
+        goal, folder = TINY_LESSON.objective, tmp_path / name
+        run = Run(enlarging, TINY_INFO, network, goal, recipe, SETTINGS, data, folder, cpu)
         scale = run.network.settings.input_scale
         seen = [run.tiles[number] for number in range(40)]
-        assert {one.rgb.shape for one in seen} == {(tile or 96, tile or 96, 3)}
-        assert run.network.prepare(seen[0].rgb[None]).shape[-1] == (tile or 144)
+        assert {one.rgb.shape for one in seen} == {(tile or 128, tile or 128, 3)}
+        assert run.network.prepare(seen[0].rgb[None]).shape[-1] == 192
         sides = torch.cat([one.boxes[:, 2:] - one.boxes[:, :2] for one in seen]).amax(dim=1)
         sizes[name] = float(sides.quantile(0.8)) * scale
         run.train()
