@@ -9,11 +9,9 @@ from nuhtc.runtime.engines.cascade import with_score
 from nuhtc.runtime.engines.engine import Engine
 from nuhtc.runtime.engines.flips import flipped
 from nuhtc.runtime.engines.open import open_engine
-from nuhtc.runtime.nuclei.nuclei import Nuclei
-from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.pipeline.clock import Clock
 from nuhtc.runtime.pipeline.plan import check_any_read, plan_run
-from nuhtc.runtime.pipeline.settings import MIN_AREA_UM2, RunSettings
+from nuhtc.runtime.pipeline.settings import RunSettings
 from nuhtc.runtime.pipeline.tiles_to_parts import PartSink, Progress, TileRun, run_tiles
 from nuhtc.runtime.slides.slide import Slide
 from nuhtc.runtime.store.manifest import PART_TILES, Manifest
@@ -55,10 +53,9 @@ def segment_slide(
     engine: Engine,
     bundle: Bundle,
     settings: RunSettings,
-    view: View | None = None,
     progress: Progress = lambda done, total: None,
-) -> Nuclei:
-    """Find every nucleus of a slide, all in memory: for pictures and small slides.
+) -> MemoryParts:
+    """Run a slide's tiles, all in memory: for pictures and small slides.
 
     Parameters
     ----------
@@ -70,15 +67,13 @@ def segment_slide(
         The engine's bundle; its card says classes, um/px and thresholds.
     settings
         Tiles and least score.
-    view
-        Which nuclei are wanted, and how; None: all of `MIN_AREA_UM2` and more.
     progress
         Told how many tiles are done.
 
     Returns
     -------
-    Nuclei
-        Each nucleus once, in the order of the tiles.
+    MemoryParts
+        What a store would hold; its `nuclei` are each once.
 
     Raises
     ------
@@ -94,9 +89,7 @@ def segment_slide(
     parts = MemoryParts(manifest)
     _run(slide, engine, bundle, settings, manifest, parts, clock, progress)
     check_any_read(manifest, parts.skipped)
-    empty = Nuclei.empty(len(manifest.classes))
-    chunks = parts.iter_nuclei(view or View(min_area_um2=MIN_AREA_UM2))
-    return Nuclei.concatenate([empty, *chunks])
+    return parts
 
 
 def segment_to_store(

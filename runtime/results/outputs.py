@@ -13,6 +13,7 @@ from nuhtc.runtime.pipeline.clock import Clock
 from nuhtc.runtime.pipeline.settings import RunSettings
 from nuhtc.runtime.results.summary import Summary, Tally, summarize, write_summary
 from nuhtc.runtime.slides.slide import Slide
+from nuhtc.runtime.store.manifest import Manifest
 from nuhtc.runtime.store.reader import Store
 from nuhtc.runtime.tiles.grid import tile_boxes
 from nuhtc.runtime.writers import overlay
@@ -74,18 +75,23 @@ def target_of(store: Store, view: View, folder: Path, stem: str) -> Target:
         classes=made.classes if view.classes is None else view.classes.classes,
         tiles=tiles,
         tile_boxes=tile_boxes(made.grid, tiles, made.scale, made.slide),
-        run={
-            "model": vars(made.bundle),
-            "engine": made.engine,
-            "settings": {
-                "tile_px": made.grid.tile,
-                "overlap_px": made.grid.overlap,
-                **made.settings,
-                **view.as_dict(),
-            },
-            "versions": dict(made.versions),
-        },
+        run=run_facts(made, view),
     )
+
+
+def run_facts(manifest: Manifest, view: View) -> dict[str, object]:
+    """Return what outputs say of the run that nuclei are from, and of the view they are in."""
+    return {
+        "model": vars(manifest.bundle),
+        "engine": manifest.engine,
+        "settings": {
+            "tile_px": manifest.grid.tile,
+            "overlap_px": manifest.grid.overlap,
+            **manifest.settings,
+            **view.as_dict(),
+        },
+        "versions": dict(manifest.versions),
+    }
 
 
 def write_formats(target: Target, chunks: Iterable[Nuclei], wanted: Wanted) -> list[Path]:

@@ -46,6 +46,11 @@ class MemoryParts:
         self._skipped.extend(skipped)
         self.damaged.extend(damaged)
 
+    def nuclei(self, view: View) -> Nuclei:
+        """Return each nucleus that a view shows once, in the order of the tiles."""
+        empty = Nuclei.empty(len(self.manifest.classes))
+        return Nuclei.concatenate([empty, *self.iter_nuclei(view)])
+
     def iter_nuclei(self, view: View) -> Iterator[Nuclei]:
         """Return each nucleus that a view shows once, some thousands at a time."""
         made = self.manifest

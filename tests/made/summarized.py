@@ -5,12 +5,10 @@ from nuhtc.runtime.engines.engine import Engine
 from nuhtc.runtime.nuclei.nuclei import Nuclei
 from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.pipeline.clock import Clock
-from nuhtc.runtime.pipeline.plan import plan_run
+from nuhtc.runtime.pipeline.segment import segment_slide
 from nuhtc.runtime.pipeline.settings import RunSettings
-from nuhtc.runtime.pipeline.tiles_to_parts import TileRun, run_tiles
 from nuhtc.runtime.results.summary import Summary, Tally, summarize
 from nuhtc.runtime.slides.slide import Slide
-from nuhtc.runtime.store.memory import MemoryParts
 
 EVERYTHING = View()
 
@@ -19,13 +17,8 @@ def summarized(
     slide: Slide, engine: Engine, bundle: Bundle, settings: RunSettings, view: View = EVERYTHING
 ) -> tuple[Nuclei, Summary]:
     """Return the nuclei of a slide and what the summary says of them."""
-    clock = Clock()
-    manifest = plan_run(slide, engine, bundle, settings, clock)
-    parts = MemoryParts(manifest)
-    run = TileRun(engine, bundle.card, settings, manifest.grid, clock)
-    run_tiles(slide, manifest, run, parts, clock, settings.threads)
-    empty = Nuclei.empty(len(manifest.classes))
-    nuclei = Nuclei.concatenate([empty, *parts.iter_nuclei(view)])
-    tally = Tally(manifest.classes)
+    parts = segment_slide(slide, engine, bundle, settings)
+    made, nuclei = parts.manifest, parts.nuclei(view)
+    tally = Tally(made.classes)
     tally.add(nuclei)
-    return nuclei, summarize(manifest, settings, view, parts.skipped, parts.damaged, tally, clock)
+    return nuclei, summarize(made, settings, view, parts.skipped, parts.damaged, tally, Clock())

@@ -11,6 +11,7 @@ from nuhtc.runtime.console.options import available_cores
 from nuhtc.runtime.engines.engine import Engine
 from nuhtc.runtime.nuclei.label_image import label_image
 from nuhtc.runtime.nuclei.nuclei import Nuclei
+from nuhtc.runtime.nuclei.view import View
 from nuhtc.runtime.pipeline.segment import engine_for, segment_slide
 from nuhtc.runtime.pipeline.settings import RunSettings
 from nuhtc.runtime.slides.picture import ArraySlide
@@ -52,7 +53,8 @@ class BundleModel:
             The engine fails.
         """
         slide = ArraySlide(rgb, self.mpp)
-        nuclei = segment_slide(slide, self._engine, self._bundle, self._settings)
+        parts = segment_slide(slide, self._engine, self._bundle, self._settings)
+        nuclei = parts.nuclei(View(min_area_um2=MIN_AREA_UM2))
         return paint(nuclei, *rgb.shape[:2])
 
 

@@ -66,8 +66,8 @@ def test_all_nuclei_of_a_slide_once_each() -> None:
 @pytest.mark.parametrize("batch", [1, 3])
 def test_tiles_and_batches_do_not_change_the_nuclei(tile: int, batch: int) -> None:
     settings = replace(SETTINGS, tile_px=tile, batch=batch)
-    here = segment_slide(oracle_slide(LABELS), OracleEngine(), BUNDLE, settings)
-    there = segment_slide(oracle_slide(LABELS), OracleEngine(), BUNDLE, SETTINGS)
+    here = segment_slide(oracle_slide(LABELS), OracleEngine(), BUNDLE, settings).nuclei(View())
+    there = segment_slide(oracle_slide(LABELS), OracleEngine(), BUNDLE, SETTINGS).nuclei(View())
 
     def rings(nuclei: object) -> set[bytes]:
         ends = zip(nuclei.offsets[:-1], nuclei.offsets[1:], strict=True)
