@@ -51,7 +51,7 @@ class Report:
     precisions: Mapping[str, PrecisionReport]
 
     def failures(self) -> list[str]:
-        """What is beyond its limit, one line each; empty where everything passes."""
+        """Return what is beyond its limit, one line each; empty where everything passes."""
         found = []
         for name, one in self.precisions.items():
             found += [
@@ -73,7 +73,7 @@ class Report:
         return found
 
     def as_json(self) -> bytes:
-        """The content of ``parity.json``; values that are no numbers become null."""
+        """Return the content of ``parity.json``; values that are no numbers become null."""
         content = {
             "format": "nuhtc-parity",
             "version": 1,
@@ -97,7 +97,7 @@ class Report:
         return (json.dumps(finite(content), indent=2, allow_nan=False) + "\n").encode()
 
     def as_text(self) -> str:
-        """The tables, as Markdown that reads well as plain text: ``parity.md``."""
+        """Return the tables, as Markdown that reads well as plain text: ``parity.md``."""
         parts = [f"Parity with PyTorch on {self.source}"]
         for name, one in self.precisions.items():
             parts.append(f"{name}, largest and mean difference of each output:")
@@ -152,7 +152,7 @@ def _found(name: str, one: PrecisionReport) -> tuple[str, ...]:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns line up; numbers to the right."""
+    """Return a Markdown table whose columns line up; numbers to the right."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:

@@ -136,7 +136,7 @@ def find_all(bundle: Bundle, engine: Remembered, data: Sequence[AnnotatedSet]) -
 
 
 def fit(found: Sequence[FoundNuclei]) -> Fit:
-    """The temperatures and the bias with the least cross entropy.
+    """Return the temperatures and the bias with the least cross entropy.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def fit(found: Sequence[FoundNuclei]) -> Fit:
 def _least(
     loss: Callable[[NDArray[np.float64]], float], start: Sequence[float]
 ) -> NDArray[np.float64]:
-    """Where a loss is least, within what cards may hold."""
+    """Return where a loss is least, within what cards may hold."""
     bounds = [(-MOST, MOST)] * len(start)
     result: NDArray[np.float64] = minimize(loss, start, method="Nelder-Mead", bounds=bounds).x
     return result
@@ -184,7 +184,7 @@ def _least(
 def choose_threshold(
     bundle: Bundle, engine: Remembered, data: Sequence[AnnotatedSet], chosen: Fit
 ) -> float:
-    """The least score with the best PQ: the mean over data sets of the mean over pictures.
+    """Return the least score with the best PQ: the mean over data sets of the mean over pictures.
 
     Every score that is tried leaves candidates out before tiles are stitched, as a run does.
     Afterwards would not be the same: a doubtful answer of the tile that owns a nucleus stays
@@ -224,7 +224,7 @@ def _with(bundle: Bundle, score: float, chosen: Fit) -> Bundle:
 
 
 def tune(bundle: Bundle, data: Sequence[AnnotatedSet]) -> Card:
-    """The bundle's card with temperatures, threshold and figures of held-out pictures.
+    """Return the bundle's card with temperatures, threshold and figures of held-out pictures.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ def tune(bundle: Bundle, data: Sequence[AnnotatedSet]) -> Card:
 
 
 def _figures(evaluation: Evaluation) -> dict[str, float]:
-    """What a card tells of a data set: means over its held-out pictures, and where they may lie."""
+    """Return what a card tells of a data set: means over held-out pictures, and their bounds."""
     row = summarise_all(evaluation)
     figures = {name: row["instance"][name] for name in ("pq", "dq", "sq", "dice", "aji")}
     for key, part, column in (("f1", "detection", "f1"), ("near f1", "near", "near_f1")):

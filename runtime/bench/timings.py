@@ -216,7 +216,7 @@ class _Run:
         self.regions = 0
 
     def once(self) -> dict[str, float]:
-        """Seconds by stage."""
+        """Run the batch once and return the seconds by stage."""
         seconds = dict.fromkeys(TIMED, 0.0)
 
         def timed(stage: str, work: Callable[[], Any]) -> Any:
@@ -259,6 +259,6 @@ class _Run:
 
 
 def _middle(card: Card) -> NDArray[np.float32]:
-    """One region in the middle of a tile where nothing was proposed."""
+    """Return one region in the middle of a tile where nothing was proposed."""
     middle = card.tile * card.input_scale / 2
     return np.array([[middle - 8, middle - 8, middle + 8, middle + 8]], np.float32)

@@ -122,7 +122,7 @@ def draw_nuclei(
 
 
 def _palisade(rng: np.random.Generator, gland: Gland) -> NDArray[np.float64]:
-    """Give (x, y, angle) of nuclei standing side by side at the base of a gland's lining."""
+    """Return (x, y, angle) of nuclei standing side by side at the base of a gland's lining."""
     turn = np.linspace(0, 2 * math.pi, 720)
     outline = gland.outline(turn)
     step = np.hypot(*np.diff(outline, axis=0).T)
@@ -156,7 +156,7 @@ def _in_stroma(canvas: Canvas, points: NDArray[np.float64], margin: float) -> ND
 
 
 def _along_fibres(canvas: Canvas, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the direction of the fibres at each point (N, 2)."""
+    """Return the direction of the fibres at each point (N, 2)."""
     height, width = canvas.flow.shape
     x, y = points.T
     step = 6.0
@@ -175,7 +175,7 @@ def _shapes(
     centre: NDArray[np.float64],
     angle: NDArray[np.float64],
 ) -> tuple[Field, Field]:
-    """Give each nucleus' window as distance inward from its outline, and as stain (N, W, W)."""
+    """Return each nucleus' window as distance inward from its outline, and as stain (N, W, W)."""
     count = len(centre)
     column = (count, 1, 1)
     x = np.arange(WINDOW, dtype=np.float32)[None, None, :] + 0.5 - centre[:, 0].reshape(column)

@@ -66,7 +66,7 @@ class FlippedEngine:
 
 
 def flipped(engine: CascadeEngine, flips: int) -> Engine:
-    """The engine, or one that asks it about mirror images too.
+    """Return the engine, or one that asks it about mirror images too.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def flipped(engine: CascadeEngine, flips: int) -> Engine:
 def mirrored(
     found: Detections, width: int, height: int, along_x: bool, along_y: bool
 ) -> Detections:
-    """What was found in the mirror image of a tile of this size, where it lies in the tile."""
+    """Return what was found in the mirror image of a tile of this size, as it lies in the tile."""
     boxes = found.boxes.copy()
     if along_x:
         boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
@@ -109,7 +109,7 @@ class _Said(NamedTuple):
 
 
 def fuse(views: Sequence[Detections], card: Card) -> Detections:
-    """The mean of what several views of one tile say.
+    """Return the mean of what several views of one tile say.
 
     Parameters
     ----------

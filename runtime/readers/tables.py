@@ -78,7 +78,7 @@ def read_geoparquet(path: Path) -> Source:
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """Rows of a Parquet file, some at a time."""
+    """Give the rows of a Parquet file, some at a time."""
     with pq.ParquetFile(path) as file:
         # One reader over all groups would keep the bytes of those that it has left behind.
         for group in range(file.num_row_groups):

@@ -260,7 +260,7 @@ class DirectReader:
         return out
 
     def _tile(self, tiled: TiledLevel, index: int, read_region: ReadRegion) -> NDArray[np.uint8]:
-        """Give a decoded tile; of several threads that want it, one decodes and the rest wait."""
+        """Return a decoded tile; of several threads that want it, one decodes and the rest wait."""
         key = (tiled.level, index)
         with self._lock:
             kept = self._tiles.get(key)

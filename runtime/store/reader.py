@@ -140,5 +140,5 @@ def read_part(folder: Path, entry: Entry, manifest: Manifest) -> Candidates:
 
 
 def is_whole(data: bytes, entry: Entry) -> bool:
-    """Whether a part's bytes are those the ledger names."""
+    """Tell whether a part's bytes are those the ledger names."""
     return len(data) == entry.size and hashlib.sha256(data).hexdigest() == entry.sha256

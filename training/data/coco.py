@@ -86,7 +86,7 @@ class CocoSet:
     def _add(
         self, annotations: list[Any], place_of: dict[object, int], index_of: dict[object, int]
     ) -> None:
-        """Give each picture its annotations; crowds are left out."""
+        """Add each picture's annotations; crowds are left out."""
         for number, item in enumerate(annotations, 1):
             if not isinstance(item, dict):
                 raise DataError(f"{self.path}: annotation number {number} is no object")
@@ -104,7 +104,7 @@ class CocoSet:
             picture.nuclei.append((called, index_of[item["category_id"]], item.get("segmentation")))
 
     def names(self) -> Sequence[str]:
-        """The pictures' names: their files' without ending, folders joined by ``_``."""
+        """Return the pictures' names: their files' without ending, folders joined by ``_``."""
         return [picture.name for picture in self._pictures]
 
     def __len__(self) -> int:
@@ -142,7 +142,7 @@ def _text(value: object) -> str | None:
 
 
 def _name_of(path: Path) -> str:
-    """``pannuke-fold1`` for NuHTC's PanNuke_annt_RLE_fold1.json; else the file's or folder's."""
+    """Return ``pannuke-fold1`` for PanNuke_annt_RLE_fold1.json; else the file's or folder's."""
     stem = path.stem.lower()
     nuhtc = re.fullmatch(r"(.+?)_annt_rle(?:_(.+))?", stem)
     if nuhtc:
@@ -151,7 +151,7 @@ def _name_of(path: Path) -> str:
 
 
 def _read_images(items: list[Any], path: Path) -> tuple[list[Picture], dict[object, int]]:
-    """The pictures, and where each id is among them."""
+    """Return the pictures, and where each id is among them."""
     pictures: list[Picture] = []
     place_of: dict[object, int] = {}
     names: set[str] = set()
@@ -183,7 +183,7 @@ def _read_images(items: list[Any], path: Path) -> tuple[list[Picture], dict[obje
 
 
 def _find_images(path: Path, first: str, given: Path | None) -> Path:
-    """The folder that the pictures are in, judged by the first one."""
+    """Return the folder that the pictures are in, judged by the first one."""
     if given is not None:
         if not given.is_dir():
             raise DataError(f"{given}: no such folder of pictures")

@@ -71,7 +71,7 @@ def read_image(image: Path, label: Path, classes: int) -> AnnotatedImage:
 
 
 def _read_arrays(label: Path) -> dict[str, NDArray[np.int64]]:
-    """The maps of a label file."""
+    """Return the maps of a label file."""
     try:
         # From memory: over a damaged file NumPy would leave the file open.
         with np.load(io.BytesIO(label.read_bytes()), allow_pickle=False) as archive:
@@ -127,7 +127,7 @@ class FolderSet:
         return self._labels / f"{self._images[index].stem}.npz"
 
     def names(self) -> Sequence[str]:
-        """The pictures' names, in order."""
+        """Return the pictures' names, in order."""
         return [path.stem for path in self._images]
 
     def __len__(self) -> int:
@@ -141,7 +141,7 @@ class FolderSet:
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    """What ``dataset.json`` says, checked; nothing where there is none."""
+    """Return what ``dataset.json`` says, checked; nothing where there is none."""
     if not path.exists():
         return {}
     raw = load(path, DataError)

@@ -144,7 +144,7 @@ def _write_coco(
 
 
 def _folds(names: Sequence[str]) -> dict[str, Sequence[int]]:
-    """The pictures of each fold, by names such as fold1_7; all together without such names."""
+    """Return the pictures of each fold, by names such as fold1_7; all together without those."""
     folds: dict[str, Sequence[int]] = {}
     for index, name in enumerate(names):
         found = re.fullmatch(r"(fold\d+)_\d+", name)
@@ -177,7 +177,7 @@ def _entry(image: AnnotatedImage, number: int) -> dict[str, Any]:
 
 
 def _annotations(image: AnnotatedImage, picture: int, first: int) -> list[dict[str, Any]]:
-    """One annotation for each nucleus, in order."""
+    """Return one annotation for each nucleus, in order."""
     areas = np.bincount(image.instances.ravel())
     boxes = ndimage.find_objects(image.instances)
     types = np.zeros(len(image) + 1, np.int64) if image.types is None else image.types
@@ -214,7 +214,7 @@ def _categories(source: AnnotatedSet, layout: Format) -> list[dict[str, Any]]:
 
 
 def _small(array: NDArray[Any]) -> NDArray[Any]:
-    """The same numbers in the smallest of the types that other tools read."""
+    """Return the same numbers in the smallest of the types that other tools read."""
     highest = int(array.max(initial=0))
     return array.astype(np.min_scalar_type(highest) if highest < 2**16 else np.int32)
 
