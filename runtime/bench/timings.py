@@ -36,31 +36,26 @@ LEAST_PICTURE_PX = 128
 
 @dataclass(frozen=True)
 class Timing:
-    """Median time of a batch of tiles.
-
-    Parameters
-    ----------
-    engine, precision, threads
-        What ran.
-    batch, nuclei, regions
-        Tiles at a time; nuclei and regions of each tile.
-    ms
-        Milliseconds per tile by stage.
-    total_ms
-        Milliseconds per tile of all stages together: the median of whole runs.
-    repeats
-        Runs that the medians are of.
-    """
+    """Median time of a batch of tiles."""
 
     engine: str
+    """what ran"""
     precision: str
+    """what it computed in"""
     threads: int
+    """CPU threads that it had"""
     batch: int
+    """tiles at a time"""
     nuclei: int
+    """nuclei of each tile"""
     regions: int
+    """regions of each tile"""
     ms: dict[str, float]
+    """milliseconds per tile by stage"""
     total_ms: float
+    """milliseconds per tile of all stages together: the median of whole runs"""
     repeats: int
+    """runs that the medians are of"""
 
     @property
     def tiles_per_second(self) -> float:

@@ -19,27 +19,22 @@ MAX_SHARED: Final = 0.04
 
 @dataclass(frozen=True)
 class Look:
-    """How one kind of nucleus looks.
-
-    Attributes
-    ----------
-    length, breadth
-        Lowest and highest half axes in pixels.
-    body, rim, clumps
-        Haematoxylin of the inside, of the dark edge on top of it, and of the chromatin's speckle.
-    nucleoli
-        Most nucleoli in one nucleus.
-    wave
-        Unevenness of the outline, as a part of its radius.
-    """
+    """How one kind of nucleus looks."""
 
     length: tuple[float, float]
+    """lowest and highest longer half axis, in pixels"""
     breadth: tuple[float, float]
+    """lowest and highest shorter half axis, in pixels"""
     body: tuple[float, float]
+    """haematoxylin of the inside"""
     rim: float
+    """haematoxylin of the dark edge on top of it"""
     clumps: float
+    """haematoxylin of the chromatin's speckle"""
     nucleoli: int
+    """most nucleoli in one nucleus"""
     wave: float
+    """unevenness of the outline, as a part of its radius"""
 
 
 EPITHELIAL: Final = Look((12.0, 16.5), (7.5, 9.5), (0.36, 0.66), 0.46, 0.15, 2, 0.04)

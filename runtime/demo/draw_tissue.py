@@ -76,25 +76,18 @@ class Gland:
 
 @dataclass
 class Canvas:
-    """The picture while it is drawn.
-
-    Attributes
-    ----------
-    haematoxylin, eosin
-        Stain densities (height, width).
-    tissue
-        Above 0 inside the section, growing inward to about 1.
-    depth
-        Distance inward from the nearest gland's outline; negative outside.
-    flow
-        A field whose contour lines are the fibres.
-    """
+    """The picture while it is drawn."""
 
     haematoxylin: Field
+    """stain density (height, width)"""
     eosin: Field
+    """stain density (height, width)"""
     tissue: Field
+    """above 0 inside the section, growing inward to about 1"""
     depth: Field
+    """distance inward from the nearest gland's outline; negative outside"""
     flow: Field
+    """a field whose contour lines are the fibres"""
 
 
 def draw_tissue(rng: np.random.Generator, width: int, height: int) -> tuple[Canvas, list[Gland]]:

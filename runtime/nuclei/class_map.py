@@ -15,18 +15,12 @@ from nuhtc.runtime.nuclei.nuclei import Nuclei
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Where each class goes.
-
-    Parameters
-    ----------
-    classes
-        The new classes.
-    target
-        int64 (C,): the new label of each old one; -1 leaves its nuclei out.
-    """
+    """Where each class goes."""
 
     classes: tuple[NucleusClass, ...]
+    """the new classes"""
     target: NDArray[np.int64]
+    """int64 (C,): the new label of each old one; -1 leaves its nuclei out"""
 
     def keeps(self, label: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Return bool (N,): the nuclei whose class is not left out."""

@@ -27,21 +27,14 @@ from nuhtc.runtime.writers.target import Target
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written.
-
-    Parameters
-    ----------
-    per_class
-        Nuclei by class name.
-    files
-        The files.
-    pictures
-        Pictures of tiles, for COCO.
-    """
+    """What was written."""
 
     per_class: dict[str, int]
+    """nuclei by class name"""
     files: list[Path]
+    """the files"""
     pictures: int = 0
+    """pictures of tiles, for COCO"""
 
 
 def view_for_store(

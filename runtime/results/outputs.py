@@ -23,24 +23,16 @@ from nuhtc.runtime.writers.target import Target
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which files are wanted.
-
-    Parameters
-    ----------
-    formats
-        Of `nuhtc.runtime.writers.FORMATS`.
-    centroids
-        Also a QuPath file of points.
-    most_objects
-        Nuclei per QuPath file; None: all in one.
-    coco_images
-        Also the pictures of COCO's tiles.
-    """
+    """Which files are wanted."""
 
     formats: Sequence[str]
+    """of `nuhtc.runtime.writers.FORMATS`"""
     centroids: bool = False
+    """also a QuPath file of points"""
     most_objects: int | None = None
+    """nuclei per QuPath file; None: all in one"""
     coco_images: bool = False
+    """also the pictures of COCO's tiles"""
 
 
 def sole_writer_of(folder: Path, stem: str) -> AbstractContextManager[None]:

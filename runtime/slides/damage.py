@@ -18,24 +18,16 @@ WHITE: Final = 255
 
 @dataclass(frozen=True)
 class Region:
-    """What could be read of a region.
-
-    Attributes
-    ----------
-    pixels
-        RGB (height, width, 3); filled where the slide is damaged.
-    damaged
-        The damaged cells, in the level's pixels; they do not overlap.
-    reason
-        The first error's message, "" where nothing is damaged.
-    level_px
-        (width, height) of the level.
-    """
+    """What could be read of a region."""
 
     pixels: NDArray[np.uint8]
+    """RGB (height, width, 3); filled where the slide is damaged"""
     damaged: tuple[Area, ...]
+    """the damaged cells, in the level's pixels; they do not overlap"""
     reason: str
+    """the first error's message, "" where nothing is damaged"""
     level_px: tuple[int, int]
+    """(width, height) of the level"""
 
     def damaged_in(self, area: Area) -> tuple[Area, ...]:
         """Return the damaged cells that an area touches."""

@@ -23,21 +23,14 @@ _AGAIN = "run nuhtc-run again with the same arguments"
 
 @dataclass(frozen=True)
 class Store:
-    """A finished store, open for reading; nothing is ever written to it.
-
-    Parameters
-    ----------
-    folder
-        Where it is.
-    manifest
-        What it was made from.
-    entries
-        Its parts, in order.
-    """
+    """A finished store, open for reading; nothing is ever written to it."""
 
     folder: Path
+    """where it is"""
     manifest: Manifest
+    """what it was made from"""
     entries: tuple[Entry, ...]
+    """its parts, in order"""
 
     @property
     def skipped(self) -> NDArray[np.int64]:

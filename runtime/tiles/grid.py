@@ -22,23 +22,17 @@ Numbers = TypeVar("Numbers", int, NDArray[np.int32], NDArray[np.int64])
 
 @dataclass(frozen=True)
 class Grid:
-    """Tiles over a slide of `width` x `height` model pixels.
-
-    Attributes
-    ----------
-    width, height
-        The slide's size in model pixels.
-    tile
-        Side of a tile in model pixels.
-    overlap
-        Model pixels shared by neighbouring tiles; at most half a tile, so that only
-        neighbours overlap.
-    """
+    """Tiles over a slide of `width` x `height` model pixels."""
 
     width: int
+    """the slide's, in model pixels"""
     height: int
+    """the slide's, in model pixels"""
     tile: int
+    """side of a tile in model pixels"""
     overlap: int
+    """model pixels shared by neighbouring tiles; at most half a tile, so that only neighbours
+    overlap"""
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:

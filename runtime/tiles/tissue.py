@@ -56,19 +56,14 @@ DILATE_UM: Final = 16.0
 
 @dataclass(frozen=True)
 class Tissue:
-    """Which part of a slide is tissue.
-
-    Attributes
-    ----------
-    mask
-        bool (height, width), over the whole slide.
-    width_um, height_um
-        The slide's size in microns.
-    """
+    """Which part of a slide is tissue."""
 
     mask: NDArray[np.bool_]
+    """bool (height, width), over the whole slide"""
     width_um: float
+    """the slide's, in microns"""
     height_um: float
+    """the slide's, in microns"""
 
     @property
     def area_mm2(self) -> float:
