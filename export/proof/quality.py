@@ -83,12 +83,12 @@ def agree(
     """
     matched = same_class = 0
     differences, ious = [0.0], []
-    for one, other in zip(expected, found, strict=True):
-        for i, j in _pairs(one.boxes, other.boxes):
+    for reference, answer in zip(expected, found, strict=True):
+        for i, j in _pairs(reference.boxes, answer.boxes):
             matched += 1
-            same_class += bool(one.labels[i] == other.labels[j])
-            differences.append(float(np.abs(one.boxes[i] - other.boxes[j]).max()))
-            a, b = (_canvas(d, k, side, threshold) for d, k in ((one, i), (other, j)))
+            same_class += bool(reference.labels[i] == answer.labels[j])
+            differences.append(float(np.abs(reference.boxes[i] - answer.boxes[j]).max()))
+            a, b = (_canvas(d, k, side, threshold) for d, k in ((reference, i), (answer, j)))
             union = np.count_nonzero(a | b)
             ious.append(np.count_nonzero(a & b) / union if union else 1.0)
     return Agreement(

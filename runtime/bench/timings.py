@@ -76,8 +76,8 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON holds it."""
         rows = [
-            {**asdict(one), "tiles_per_second": round(one.tiles_per_second, 2)}
-            for one in self.timings
+            {**asdict(timing), "tiles_per_second": round(timing.tiles_per_second, 2)}
+            for timing in self.timings
         ]
         return {**asdict(self), "timings": rows}
 
@@ -86,10 +86,11 @@ class Report:
         head = f"{'engine':14}{'precision':10}{'threads':>8}{'batch':>6}{'nuclei':>7}{'regions':>8}"
         lines = [f"{self.bundle} ({self.preset}), tiles of {self.tile_px} px, ms per tile"]
         lines.append(head + "".join(f"{name:>11}" for name in (*TIMED, "total", "tiles/s")))
-        for one in self.timings:
-            row = f"{one.engine:14}{one.precision:10}{one.threads:8}{one.batch:6}"
-            row += f"{one.nuclei:7}{one.regions:8}"
-            values = [*(one.ms[name] for name in TIMED), one.total_ms, one.tiles_per_second]
+        for timing in self.timings:
+            row = f"{timing.engine:14}{timing.precision:10}{timing.threads:8}{timing.batch:6}"
+            row += f"{timing.nuclei:7}{timing.regions:8}"
+            stages = (timing.ms[name] for name in TIMED)
+            values = [*stages, timing.total_ms, timing.tiles_per_second]
             lines.append(row + "".join(f"{value:11.2f}" for value in values))
         lines.extend(f"not run: {name}: {why}" for name, why in self.not_run.items())
         return "\n".join(lines)

@@ -71,8 +71,8 @@ def read_class_map(path: Path, classes: Sequence[NucleusClass]) -> ClassMap:
         )
     new: dict[str, NucleusClass] = {}
     target = []
-    for one in classes:
-        wanted = _wanted(path, document.get(one.name, one.name), one)
+    for old in classes:
+        wanted = _wanted(path, document.get(old.name, old.name), old)
         if wanted is None:
             target.append(-1)
             continue

@@ -29,7 +29,7 @@ class View:
     classes: ClassMap | None = None
     """other names, colours, or fewer classes"""
     overlaps: str = "keep"
-    """"keep" leaves what neighbours share to both, "divide" to the surer one"""
+    """what neighbours share stays with both ("keep"), or with the surer one ("divide")"""
 
     def as_dict(self) -> dict[str, object]:
         """Return the view as the outputs name it."""

@@ -57,25 +57,25 @@ def sole_writer_of(folder: Path, stem: str) -> AbstractContextManager[None]:
 
 def target_of(store: Store, view: View, folder: Path, stem: str) -> Target:
     """Return what writers are told of a store as a view shows it."""
-    made = store.manifest
+    manifest = store.manifest
     tiles = store.ran.ravel().nonzero()[0]
     return Target(
         folder=folder,
         stem=stem,
-        slide=made.slide,
-        classes=made.classes if view.classes is None else view.classes.classes,
+        slide=manifest.slide,
+        classes=manifest.classes if view.classes is None else view.classes.classes,
         tiles=tiles,
-        tile_boxes=tile_boxes(made.grid, tiles, made.scale, made.slide),
+        tile_boxes=tile_boxes(manifest.grid, tiles, manifest.scale, manifest.slide),
         run={
-            "model": vars(made.bundle),
-            "engine": made.engine,
+            "model": vars(manifest.bundle),
+            "engine": manifest.engine,
             "settings": {
-                "tile_px": made.grid.tile,
-                "overlap_px": made.grid.overlap,
-                **made.settings,
+                "tile_px": manifest.grid.tile,
+                "overlap_px": manifest.grid.overlap,
+                **manifest.settings,
                 **view.as_dict(),
             },
-            "versions": dict(made.versions),
+            "versions": dict(manifest.versions),
         },
     )
 

@@ -71,10 +71,10 @@ def read_around_damage(slide: Slide, area: Area, level: int, fill: int = WHITE) 
     return Region(pixels, tuple(damaged), reason if damaged else "", level_px)
 
 
-def _shared(one: Area, other: Area) -> Area:
-    x, y = max(one[0], other[0]), max(one[1], other[1])
-    right = min(one[0] + one[2], other[0] + other[2])
-    bottom = min(one[1] + one[3], other[1] + other[3])
+def _shared(area: Area, other: Area) -> Area:
+    x, y = max(area[0], other[0]), max(area[1], other[1])
+    right = min(area[0] + area[2], other[0] + other[2])
+    bottom = min(area[1] + area[3], other[1] + other[3])
     return x, y, max(0, right - x), max(0, bottom - y)
 
 

@@ -71,8 +71,10 @@ class Store:
         StoreError
             When a part is missing or damaged.
         """
-        made = self.manifest
-        return iter_nuclei(self.parts(), made.grid, made.scale, made.slide, self.ran, view)
+        manifest = self.manifest
+        return iter_nuclei(
+            self.parts(), manifest.grid, manifest.scale, manifest.slide, self.ran, view
+        )
 
     def verify(self) -> int:
         """Check every checksum and decode every part; return the bytes checked.

@@ -69,10 +69,10 @@ def read_block(slide: Slide, grid: Grid, row: int, cols: range, scale: float) ->
     return Block(
         tuple(pixels[:, start : start + grid.tile] for start in starts),
         tuple(
-            tuple(_on_level_0(cell, downsample, slide) for cell in region.damaged_in(one))
-            for one in sources
+            tuple(_on_level_0(cell, downsample, slide) for cell in region.damaged_in(tile_area))
+            for tile_area in sources
         ),
-        tuple(region.lost(one) for one in sources),
+        tuple(region.lost(tile_area) for tile_area in sources),
         region.reason,
     )
 

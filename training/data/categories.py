@@ -99,10 +99,10 @@ def _known_set(items: list[dict[str, Any]], names: list[str]) -> tuple[NucleusCl
 
 def _one_by_one(items: list[dict[str, Any]], names: list[str]) -> tuple[NucleusClass, ...]:
     known = {
-        name.lower(): one.color
+        name.lower(): cls.color
         for classes, theirs in reversed(NUHTC_NAMES.items())
-        for one, other in zip(classes, theirs, strict=True)
-        for name in (other, one.name)
+        for cls, other in zip(classes, theirs, strict=True)
+        for name in (other, cls.name)
     }
     found: list[NucleusClass] = []
     for index, (item, name) in enumerate(zip(items, names, strict=True)):

@@ -67,15 +67,15 @@ class CocoSet:
             raise DataError(f"{path}: no COCO file; it needs images, annotations and categories")
         if not raw["images"]:
             raise DataError(f"{path}: lists no images; an annotation file needs one at least")
-        said = raw.get("info")
-        said = said if isinstance(said, dict) else {}
-        self.mpp = read_mpp(said["mpp"], path) if "mpp" in said else DEFAULT_MPP
-        self.name = _text(said.get("name")) or _name_of(self.path)
+        info = raw.get("info")
+        info = info if isinstance(info, dict) else {}
+        self.mpp = read_mpp(info["mpp"], path) if "mpp" in info else DEFAULT_MPP
+        self.name = _text(info.get("name")) or _name_of(self.path)
         known = describe(self.name)
         self.info = DataSource(
-            _text(said.get("title")) or known.name,
-            _text(said.get("licence")) or known.licence,
-            _text(said.get("source")) or known.source,
+            _text(info.get("title")) or known.name,
+            _text(info.get("licence")) or known.licence,
+            _text(info.get("source")) or known.source,
         )
         self.classes: tuple[NucleusClass, ...] | None
         self.classes, index_of = read_categories(raw.get("categories"), path)

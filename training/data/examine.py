@@ -143,5 +143,5 @@ def _count(report: Report, source: AnnotatedSet, image: AnnotatedImage) -> None:
             report.classes[NO_CLASS] += nuclei
         return
     counts = np.bincount(image.types[1:], minlength=len(source.classes))
-    for one, count in zip(source.classes, counts, strict=True):
-        report.classes[one.name] += int(count)
+    for cls, count in zip(source.classes, counts, strict=True):
+        report.classes[cls.name] += int(count)

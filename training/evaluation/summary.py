@@ -75,8 +75,8 @@ def picture_rows(evaluation: Evaluation) -> list[Row]:
         if evaluation.classes:
             row["mpq"] = picture_mpq(picture.classes)
         row |= _with_classes(evaluation, [picture])
-        for name, one in zip(evaluation.classes, picture.classes, strict=True):
-            row[f"pq {name}"] = one.pq if one else float("nan")
+        for name, of_class in zip(evaluation.classes, picture.classes, strict=True):
+            row[f"pq {name}"] = of_class.pq if of_class else float("nan")
         rows.append(row)
     return rows
 

@@ -89,9 +89,9 @@ def coco_scores(pictures: Sequence[CocoPicture], classes: int) -> CocoScores:
     classes
         How many there are; each is measured by itself too.
     """
-    one = {kind: _run(pictures, 0, kind)[0] for kind in ("bbox", "segm")}
+    pooled = {kind: _run(pictures, 0, kind)[0] for kind in ("bbox", "segm")}
     each = {kind: _run(pictures, classes, kind) for kind in ("bbox", "segm")} if classes else {}
-    return CocoScores(one["bbox"], one["segm"], each.get("bbox", ()), each.get("segm", ()))
+    return CocoScores(pooled["bbox"], pooled["segm"], each.get("bbox", ()), each.get("segm", ()))
 
 
 def _run(pictures: Sequence[CocoPicture], classes: int, kind: str) -> tuple[AveragePrecision, ...]:

@@ -37,8 +37,8 @@ def class_qualities(
     """
     result: list[InstanceQuality | None] = []
     for index in range(classes):
-        one = pairs.only(truth_types == index, found_types == index)
-        result.append(instance_quality(one) if one.truth_count else None)
+        of_class = pairs.only(truth_types == index, found_types == index)
+        result.append(instance_quality(of_class) if of_class.truth_count else None)
     return tuple(result)
 
 

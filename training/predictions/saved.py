@@ -77,8 +77,8 @@ def _about(path: Path) -> tuple[list[str] | None, tuple[str, ...] | None]:
     lists = [content.get(key) for key in ("names", "classes")] if isinstance(content, dict) else []
     if not lists or content.get("format") != FORMAT:
         return None, None
-    for one in lists:
-        if one is not None and not (isinstance(one, list) and all(type(x) is str for x in one)):
+    for part in lists:
+        if part is not None and not (isinstance(part, list) and all(type(x) is str for x in part)):
             raise DataError(f"{path}: names and classes must be lists of texts; save again")
     names, classes = lists
     return names, None if classes is None else tuple(classes)
@@ -177,7 +177,7 @@ def _rows(
     """Return where in a stack each picture's prediction is."""
     if names is not None and len(names) == count:
         place = {name: row for row, name in enumerate(names)}
-        missing = [one for i in indices if (one := dataset.names()[i]) not in place]
+        missing = [name for i in indices if (name := dataset.names()[i]) not in place]
         if missing:
             raise DataError(f"{path}: no prediction for {', '.join(missing[:4])}")
         return {i: place[dataset.names()[i]] for i in indices}
