@@ -16,7 +16,7 @@ def trace_masks(
     NDArray[np.float32],
     NDArray[np.int32],
 ]:
-    """Outline each mask where its box puts it, without pasting it into a tile.
+    """Trace the outline of each mask where its box puts it, without pasting it into a tile.
 
     A pixel belongs to a nucleus if the mask, stretched over the box and interpolated
     bilinearly at the pixel's centre (zeros outside the mask), reaches the threshold. Of these

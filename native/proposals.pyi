@@ -14,7 +14,7 @@ def watershed_boxes(
     max_fraction: float = 0.25,
     split: float = 0.0,
 ) -> NDArray[np.float32]:
-    """Box the connected regions of a foreground map, as the published watershed step does.
+    """Find the boxes of a foreground map's connected regions, as the published watershed step does.
 
     The map is enlarged bilinearly (corner pixels on corner pixels), blurred with a 5x5
     Gaussian (border mirrored about the edge pixels' centres), cut at 0, opened with a 5x5

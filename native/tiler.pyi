@@ -43,7 +43,7 @@ def read_region(
     """
 
 def source_span(start: int, stop: int, ratio: float) -> tuple[int, int]:
-    """Give the half-open range of source pixels that the output pixels start to stop - 1 take.
+    """Return the half-open range of source pixels that the output pixels start to stop - 1 take.
 
     Raises
     ------

@@ -141,7 +141,7 @@ def segment(
     flips: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> SlideNuclei:
-    """Outline and classify every nucleus of a slide or a picture, in memory.
+    """Find the outline and the class of every nucleus of a slide or a picture, in memory.
 
     The nuclei are those of ``nuhtc-run`` with the same options. For whole slides that may be
     stopped and continued, let that leave a store, and open it by `open_store`.

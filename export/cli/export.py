@@ -44,7 +44,7 @@ PROG = "nuhtc-export"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     result = argparse.ArgumentParser(
         prog=PROG,
         epilog="Defaults of limits are for fp32 stored as float32, fp32 stored as float16, fp16 "

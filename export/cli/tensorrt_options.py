@@ -89,7 +89,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def options_of(arguments: argparse.Namespace) -> EngineOptions:
-    """What a parsed command line with ``--tensorrt`` asks for."""
+    """Return what a parsed command line with ``--tensorrt`` asks for."""
     workspace = arguments.tensorrt_workspace
     return EngineOptions(
         tensorrt=arguments.tensorrt,

@@ -86,7 +86,7 @@ def to_half(model: Any) -> Any:
 
 
 def _float_inputs(node: Any, known: Values) -> list[str]:
-    """The inputs of a node that share its element type."""
+    """Return the inputs of a node that share its element type."""
     # Resize's scales and region of interest are float32 whatever the picture is.
     names = node.input[:1] if node.op_type == "Resize" else node.input
     return [name for name in names if known.is_float(name)]

@@ -24,11 +24,11 @@ class Values:
     """the nodes that take each value"""
 
     def is_float(self, name: str) -> bool:
-        """Whether a value or constant is float32."""
+        """Tell whether a value or constant is float32."""
         return self.kinds.get(name) == TensorProto.FLOAT
 
     def has_weights(self, node: Any) -> bool:
-        """Whether a node is a layer with weights of its own."""
+        """Tell whether a node is a layer with weights of its own."""
         return node.op_type in LAYERS and any(name in self.constants for name in node.input[:2])
 
 
@@ -73,7 +73,7 @@ def fold_reshapes(graph: Any) -> None:
 
 
 def last_layers(graph: Any, values: Values) -> set[str]:
-    """Outputs of the layers with weights that no other such layer depends on through floats.
+    """Return the outputs of the layers with weights that no other such layer needs through floats.
 
     They give boxes, scores and logits. Regions come from boxes, so what a RoIAlign crops
     depends on them; but they say where to look, not what is there, and do not count.

@@ -45,7 +45,7 @@ Feed = dict[str, NDArray[Any]]
 def calibration_feeds(
     network: NuHTC, preset: Preset, tiles: NDArray[np.uint8]
 ) -> dict[str, list[Feed]]:
-    """What the graphs of QUANTISED take on their way through tiles, one tile after the other.
+    """Return what the graphs of QUANTISED take on their way through tiles, one after the other.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def quantise(source: Path, target: Path, feeds: Sequence[Feed]) -> None:
 
 
 def sensitive(model: Any) -> list[str]:
-    """Names of the nodes that stay in float32.
+    """Return the names of the nodes that stay in float32.
 
     The convolutions that see the graph's uint8 input or give its last results, and sums and
     activations that no int8 convolution makes or takes.
@@ -138,7 +138,7 @@ def sensitive(model: Any) -> list[str]:
 
 
 def _before_first_layer(graph: Any, values: Any) -> set[str]:
-    """Values that come from uint8 inputs without a layer in between."""
+    """Return the values that come from uint8 inputs without a layer in between."""
     found = {v.name for v in graph.input if v.type.tensor_type.elem_type == onnx.TensorProto.UINT8}
     for node in graph.node:
         if not values.has_weights(node) and any(name in found for name in node.input):
@@ -153,7 +153,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         self._feeds: Iterator[Feed] = iter(feeds)
 
     def get_next(self) -> Feed | None:
-        """The next feed, None after the last."""
+        """Return the next feed, None after the last."""
         return next(self._feeds, None)
 
 

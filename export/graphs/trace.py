@@ -42,7 +42,7 @@ class TrunkGraph(nn.Module):
         self.tile = tile
 
     def forward(self, tiles: Tensor) -> tuple[Tensor, ...]:
-        """The outputs TRUNK_OUTPUTS of uint8 tiles (B, H, W, 3)."""
+        """Return the outputs TRUNK_OUTPUTS of uint8 tiles (B, H, W, 3)."""
         output = self.network.trunk(self.network.prepare(tiles))
         # The count is for a tile of the preset's size; larger tiles give more, by area.
         share = tiles.shape[1] * tiles.shape[2] // self.tile**2
@@ -69,7 +69,7 @@ class HeadsGraph(nn.Module):
         regions: Tensor,
         region_tile: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Boxes (R, 4) and probabilities (R, C) of regions (R, 4) in tiles (R,)."""
+        """Return boxes (R, 4) and probabilities (R, C) of regions (R, 4) in tiles (R,)."""
         features = Features(fine4, fine8, summary16, summary32, semantic)
         return self.network.heads(features, _with_tile(regions, region_tile))
 
@@ -91,7 +91,7 @@ class MasksGraph(nn.Module):
         regions: Tensor,
         region_tile: Tensor,
     ) -> Tensor:
-        """Mask probabilities (R, 28, 28) of boxes (R, 4) in tiles (R,)."""
+        """Return mask probabilities (R, 28, 28) of boxes (R, 4) in tiles (R,)."""
         features = Features(fine4, fine8, summary16, summary32, semantic)
         return self.network.masks(features, _with_tile(regions, region_tile)).sigmoid()
 

@@ -32,7 +32,7 @@ class Tiles:
 
 
 def example_tiles(side: int) -> NDArray[np.uint8]:
-    """Two made-up tiles, uint8 (2, side, side, 3): dark discs on pink, and noise."""
+    """Return two made-up tiles, uint8 (2, side, side, 3): dark discs on pink, and noise."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:side, :side]
     discs = np.full((side, side, 3), (225, 170, 200), np.float64)
@@ -46,7 +46,7 @@ def example_tiles(side: int) -> NDArray[np.uint8]:
 
 
 def compared_tiles(folders: Sequence[Path], side: int) -> Tiles:
-    """Tiles to compare on: of pictures never trained on, where a data set says which.
+    """Return tiles to compare on: of pictures never trained on, where a data set says which.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def compared_tiles(folders: Sequence[Path], side: int) -> Tiles:
 
 
 def calibration_tiles(folders: Sequence[Path], side: int) -> Tiles:
-    """Tiles to measure ranges on: of pictures trained on, where a data set says which.
+    """Return tiles to measure ranges on: of pictures trained on, where a data set says which.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def _tiles(folders: Sequence[Path], side: int, most: int, *, held_out: bool) -> 
 
 
 def read_tiles(folder: Path, side: int, most: int = COMPARED, *, held_out: bool = True) -> Tiles:
-    """The middle tile of each of some pictures.
+    """Return the middle tile of each of some pictures.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ INTEGER = Limits(8.0, 2.0, 0.75, agreement=0.8, mask_iou=0.85, pq_loss=0.01)
 
 
 def limits_for(precision: str, graphs: GraphSet) -> Limits:
-    """The default limits of a precision, given how its weights are stored."""
+    """Return the default limits of a precision, given how its weights are stored."""
     if precision == "fp32":
         return EXACT if graphs.storage == "float32" else ROUNDED
     return {"fp16": HALF, "int8": INTEGER}[precision]

@@ -83,12 +83,12 @@ def agree(
     """
     matched = same_class = 0
     differences, ious = [0.0], []
-    for one, other in zip(expected, found, strict=True):
-        for i, j in _pairs(one.boxes, other.boxes):
+    for reference, answer in zip(expected, found, strict=True):
+        for i, j in _pairs(reference.boxes, answer.boxes):
             matched += 1
-            same_class += bool(one.labels[i] == other.labels[j])
-            differences.append(float(np.abs(one.boxes[i] - other.boxes[j]).max()))
-            a, b = (_canvas(d, k, side, threshold) for d, k in ((one, i), (other, j)))
+            same_class += bool(reference.labels[i] == answer.labels[j])
+            differences.append(float(np.abs(reference.boxes[i] - answer.boxes[j]).max()))
+            a, b = (_canvas(d, k, side, threshold) for d, k in ((reference, i), (answer, j)))
             union = np.count_nonzero(a | b)
             ious.append(np.count_nonzero(a & b) / union if union else 1.0)
     return Agreement(
@@ -103,7 +103,7 @@ def agree(
 
 
 def _pairs(a: NDArray[np.float32], b: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
-    """Pairs of boxes, the most alike first, each box once."""
+    """Give pairs of boxes, the most alike first, each box once."""
     overlap = iou(torch.from_numpy(a), torch.from_numpy(b)).numpy()
     for flat in np.argsort(-overlap, axis=None, kind="stable"):
         i, j = divmod(int(flat), overlap.shape[1])
@@ -121,7 +121,7 @@ def _canvas(found: Detections, index: int, side: int, threshold: float) -> NDArr
 
 
 def measure(bundle: Bundle, engine: Engine, dataset: AnnotatedSet) -> Quality:
-    """PQ and mPQ of an engine on the held-out pictures of a data set.
+    """Return PQ and mPQ of an engine on the held-out pictures of a data set.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def measure(bundle: Bundle, engine: Engine, dataset: AnnotatedSet) -> Quality:
 
 
 def held_out_of(dataset: AnnotatedSet) -> list[int]:
-    """The numbers of the pictures that no training sees.
+    """Return the numbers of the pictures that no training sees.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def held_out_of(dataset: AnnotatedSet) -> list[int]:
 
 
 def evaluated(bundle: Bundle, engine: Engine, dataset: AnnotatedSet) -> Evaluation:
-    """Every measure of an engine on the held-out pictures of a data set; see :func:`measure`."""
+    """Return every measure of an engine on a data set's held-out pictures; see :func:`measure`."""
     held_out = held_out_of(dataset)
     model = BundleModel(bundle, engine)
     task = Task(

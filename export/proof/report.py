@@ -51,29 +51,29 @@ class Report:
     precisions: Mapping[str, PrecisionReport]
 
     def failures(self) -> list[str]:
-        """What is beyond its limit, one line each; empty where everything passes."""
+        """Return what is beyond its limit, one line each; empty where everything passes."""
         found = []
-        for name, one in self.precisions.items():
+        for name, precision in self.precisions.items():
             found += [
                 f"{name}: {d.output} differs by {d.largest:.2g}, limit {d.limit:g}"
-                for d in one.differences
+                for d in precision.differences
                 if not d.passes
             ]
-            agreement, limits = one.agreement, one.limits
+            agreement, limits = precision.agreement, precision.limits
             for what, value, least in (
                 ("agreement (F1) on nuclei", agreement.f1, limits.agreement),
                 ("mean mask IoU", agreement.mask_iou, limits.mask_iou),
             ):
                 if not value >= least:
                     found.append(f"{name}: {what} {value:.4f}, at least {least:g} wanted")
-            for data, quality in one.quality.items():
+            for data, quality in precision.quality.items():
                 loss = self.reference[data].pq - quality.pq
                 if not loss <= limits.pq_loss:
                     found.append(f"{name}: PQ on {data} {loss:.4f} lower, limit {limits.pq_loss:g}")
         return found
 
     def as_json(self) -> bytes:
-        """The content of ``parity.json``; values that are no numbers become null."""
+        """Return the content of ``parity.json``; values that are no numbers become null."""
         content = {
             "format": "nuhtc-parity",
             "version": 1,
@@ -81,27 +81,27 @@ class Report:
             "pytorch": {"quality": {k: asdict(v) for k, v in self.reference.items()}},
             "precisions": {
                 name: {
-                    "bytes": one.size,
-                    "limits": asdict(one.limits),
+                    "bytes": precision.size,
+                    "limits": asdict(precision.limits),
                     "outputs": {
                         d.output: {"largest": d.largest, "mean": d.mean, "limit": d.limit}
-                        for d in one.differences
+                        for d in precision.differences
                     },
-                    "detections": {**asdict(one.agreement), "f1": one.agreement.f1},
-                    "quality": {k: asdict(v) for k, v in one.quality.items()},
+                    "detections": {**asdict(precision.agreement), "f1": precision.agreement.f1},
+                    "quality": {k: asdict(v) for k, v in precision.quality.items()},
                 }
-                for name, one in self.precisions.items()
+                for name, precision in self.precisions.items()
             },
             "passes": not self.failures(),
         }
         return (json.dumps(finite(content), indent=2, allow_nan=False) + "\n").encode()
 
     def as_text(self) -> str:
-        """The tables, as Markdown that reads well as plain text: ``parity.md``."""
+        """Return the tables, as Markdown that reads well as plain text: ``parity.md``."""
         parts = [f"Parity with PyTorch on {self.source}"]
-        for name, one in self.precisions.items():
+        for name, precision in self.precisions.items():
             parts.append(f"{name}, largest and mean difference of each output:")
-            parts.append(_table(("output", "largest", "mean", "limit"), _outputs(one)))
+            parts.append(_table(("output", "largest", "mean", "limit"), _outputs(precision)))
         parts.append("What is found in these tiles:")
         parts.append(_table(FOUND, [_found(name, one) for name, one in self.precisions.items()]))
         if self.reference:
@@ -128,18 +128,18 @@ class Report:
         return rows
 
 
-def _outputs(one: PrecisionReport) -> list[tuple[str, ...]]:
+def _outputs(precision: PrecisionReport) -> list[tuple[str, ...]]:
     return [
         (d.output, f"{d.largest:.2e}", f"{d.mean:.2e}", f"{d.limit:g}" + " !" * (not d.passes))
-        for d in one.differences
+        for d in precision.differences
     ]
 
 
-def _found(name: str, one: PrecisionReport) -> tuple[str, ...]:
-    a = one.agreement
+def _found(name: str, precision: PrecisionReport) -> tuple[str, ...]:
+    a = precision.agreement
     return (
         name,
-        f"{one.size / 1e6:.1f}",
+        f"{precision.size / 1e6:.1f}",
         str(a.found),
         str(a.expected),
         str(a.matched),
@@ -152,7 +152,7 @@ def _found(name: str, one: PrecisionReport) -> tuple[str, ...]:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns line up; numbers to the right."""
+    """Return a Markdown table whose columns line up; numbers to the right."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:

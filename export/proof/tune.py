@@ -85,9 +85,9 @@ class Remembered:
 
     def _sure(self, answer: Detections) -> Detections:
         probabilities = calibrate(answer.probabilities, *self.fit)
-        sure = probabilities[np.arange(len(answer)), answer.labels] > self.least
+        above = probabilities[np.arange(len(answer)), answer.labels] > self.least
         return Detections(
-            answer.boxes[sure], probabilities[sure], answer.masks[sure], answer.labels[sure]
+            answer.boxes[above], probabilities[above], answer.masks[above], answer.labels[above]
         )
 
 
@@ -136,7 +136,7 @@ def find_all(bundle: Bundle, engine: Remembered, data: Sequence[AnnotatedSet]) -
 
 
 def fit(found: Sequence[FoundNuclei]) -> Fit:
-    """The temperatures and the bias with the least cross entropy.
+    """Return the temperatures and the bias with the least cross entropy.
 
     Parameters
     ----------
@@ -154,8 +154,8 @@ def fit(found: Sequence[FoundNuclei]) -> Fit:
     typed = types >= 0
 
     def object_loss(log_temperature: float, bias: float) -> float:
-        sure = calibrate(probabilities, float(np.exp(log_temperature)), bias, 1.0)
-        sums = np.clip(sure.sum(axis=1, dtype=np.float64), 1e-7, 1 - 1e-7)
+        calibrated = calibrate(probabilities, float(np.exp(log_temperature)), bias, 1.0)
+        sums = np.clip(calibrated.sum(axis=1, dtype=np.float64), 1e-7, 1 - 1e-7)
         return float(-np.log(np.where(right, sums, 1 - sums)).mean())
 
     def class_loss(log_temperature: float) -> float:
@@ -175,7 +175,7 @@ def fit(found: Sequence[FoundNuclei]) -> Fit:
 def _least(
     loss: Callable[[NDArray[np.float64]], float], start: Sequence[float]
 ) -> NDArray[np.float64]:
-    """Where a loss is least, within what cards may hold."""
+    """Return where a loss is least, within what cards may hold."""
     bounds = [(-MOST, MOST)] * len(start)
     result: NDArray[np.float64] = minimize(loss, start, method="Nelder-Mead", bounds=bounds).x
     return result
@@ -184,7 +184,7 @@ def _least(
 def choose_threshold(
     bundle: Bundle, engine: Remembered, data: Sequence[AnnotatedSet], chosen: Fit
 ) -> float:
-    """The least score with the best PQ: the mean over data sets of the mean over pictures.
+    """Return the least score with the best PQ: the mean over data sets of the mean over pictures.
 
     Every score that is tried leaves candidates out before tiles are stitched, as a run does.
     Afterwards would not be the same: a doubtful answer of the tile that owns a nucleus stays
@@ -224,7 +224,7 @@ def _with(bundle: Bundle, score: float, chosen: Fit) -> Bundle:
 
 
 def tune(bundle: Bundle, data: Sequence[AnnotatedSet]) -> Card:
-    """The bundle's card with temperatures, threshold and figures of held-out pictures.
+    """Return the bundle's card with temperatures, threshold and figures of held-out pictures.
 
     Parameters
     ----------
@@ -245,20 +245,20 @@ def tune(bundle: Bundle, data: Sequence[AnnotatedSet]) -> Card:
     chosen = fit(found)
     tuned = _with(bundle, choose_threshold(bundle, engine, data, chosen), chosen)
     # What is told is measured as it will run, by an engine that opens the tuned card.
-    engine_told = open_engine(tuned, "cpu")
-    figures = {one.name: _figures(evaluated(tuned, engine_told, one)) for one in data}
+    tuned_engine = open_engine(tuned, "cpu")
+    figures = {one.name: _figures(evaluated(tuned, tuned_engine, one)) for one in data}
     return replace(tuned.card, metrics={**bundle.card.metrics, **figures})
 
 
 def _figures(evaluation: Evaluation) -> dict[str, float]:
-    """What a card tells of a data set: means over its held-out pictures, and where they may lie."""
+    """Return what a card tells of a data set: means over held-out pictures, and their bounds."""
     row = summarise_all(evaluation)
     figures = {name: row["instance"][name] for name in ("pq", "dq", "sq", "dice", "aji")}
     for key, part, column in (("f1", "detection", "f1"), ("near f1", "near", "near_f1")):
         figures[key] = row[part]["f1"]
         figures |= {f"{key} {one['class']}": one[column] for one in row["classes"]}
-    told: dict[str, float] = {"images": row["pictures"]}
+    rounded: dict[str, float] = {"images": row["pictures"]}
     for name, value in figures.items():
         bounds = dict(zip(("", " low", " high"), (value, *row["intervals"][name]), strict=True))
-        told |= {f"{name}{end}": round(v, 4) for end, v in bounds.items() if not np.isnan(v)}
-    return told
+        rounded |= {f"{name}{end}": round(v, 4) for end, v in bounds.items() if not np.isnan(v)}
+    return rounded

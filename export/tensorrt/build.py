@@ -154,7 +154,7 @@ def build_engines(
 
 
 def _example(tile: int) -> Arrays:
-    """Two tiles of noise."""
+    """Return two tiles of noise."""
     rng = np.random.default_rng(0)
     return {"tiles": rng.integers(0, 256, (2, tile, tile, 3)).astype(np.uint8)}
 
@@ -162,7 +162,7 @@ def _example(tile: int) -> Arrays:
 def _prepare(
     source: Path, graph: str, values: Arrays, options: EngineOptions, precision: str
 ) -> tuple[Prepared, Arrays, Arrays]:
-    """A graph for the parser, what it took and gave; proven equal to the one exported."""
+    """Return a graph for the parser, what it took and gave; proven equal to the one exported."""
     model = load(source)
     if graph != "trunk":
         values = {**values, **_example_regions(values)}
@@ -188,7 +188,7 @@ def _prepare(
 
 
 def _around_zero(model: onnx.ModelProto, inputs: Arrays, source: Path) -> onnx.ModelProto:
-    """An int8 graph with TensorRT's integers, which are coarser; proven to be near."""
+    """Return an int8 graph with TensorRT's coarser integers; proven to be near."""
     result = symmetric(model)
     before, after = (run(one, inputs, ()) for one in (model, result))
     # Boxes are those of the best scores, and with other scores are others.
@@ -206,14 +206,14 @@ def _around_zero(model: onnx.ModelProto, inputs: Arrays, source: Path) -> onnx.M
 
 
 def _in_any_order(outputs: Arrays) -> Arrays:
-    """Outputs with the trunk's boxes by place: nearly equal scores may change ranks."""
+    """Return outputs with the trunk's boxes by place: nearly equal scores may change ranks."""
     if "levels" not in outputs:
         return outputs
     return {**outputs, "boxes": np.sort(outputs["boxes"], axis=1)}
 
 
 def _example_regions(values: Mapping[str, NDArray[np.generic]]) -> Arrays:
-    """Regions of nuclear sizes on both tiles, for which every RoIAlign is exact."""
+    """Return regions of nuclear sizes on both tiles, for which every RoIAlign is exact."""
     rng = np.random.default_rng(1)
     side = values["fine4"].shape[-1] * 4
     size = rng.uniform(4, min(64, side), (32, 2))
@@ -227,7 +227,7 @@ def _open_side(name: str) -> str:
 
 
 def _binding(name: str, value: NDArray[np.generic], graph: str = "trunk") -> Binding:
-    """How a card describes an input, or an output of ``graph``."""
+    """Return how a card describes an input, or an output of ``graph``."""
     if name == "levels":
         return Binding(name, value.dtype.name, value.shape)
     side = _open_side(name) if graph == "trunk" else "regions"

@@ -48,7 +48,7 @@ class Destination:
 
 
 def destination(tensorrt: TensorRt, target: BuildTarget) -> Destination:
-    """What plans will run on.
+    """Return what plans will run on.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def _timing_cache(config: Any, path: Path | None) -> Any:
 
 
 def _refusal(parser: Any) -> str:
-    """The first layer that the parser does not take, and its reason."""
+    """Return the first layer that the parser does not take, and its reason."""
     if parser.num_errors == 0:
         return "the parser refuses it and gives no reason"
     error = parser.get_error(0)

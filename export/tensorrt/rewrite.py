@@ -102,12 +102,12 @@ def prepare(
 
 
 def topk_inputs(model: onnx.ModelProto) -> list[str]:
-    """Names of the values that say how many each TopK gives."""
+    """Return the names of the values that say how many each TopK gives."""
     return sorted({node.input[1] for node in model.graph.node if node.op_type == "TopK"})
 
 
 def run(model: onnx.ModelProto, inputs: Mapping[str, NDArray[Any]], also: Iterable[str]) -> Arrays:
-    """A graph's outputs, and other integer values ``also``, by ONNX Runtime on the CPU."""
+    """Return a graph's outputs, and other integer values ``also``, by ONNX Runtime on the CPU."""
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
     constants = {tensor.name: tensor for tensor in whole.graph.initializer}
@@ -128,7 +128,7 @@ def run(model: onnx.ModelProto, inputs: Mapping[str, NDArray[Any]], also: Iterab
 
 
 def agreement(before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]]) -> float:
-    """Largest difference of any output, in standard deviations of that output."""
+    """Return the largest difference of any output, in standard deviations of that output."""
     worst = 0.0
     for name, given in before.items():
         found = after[name]
@@ -142,7 +142,7 @@ def agreement(before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[An
 
 
 def as_declared(model: onnx.ModelProto, values: Mapping[str, NDArray[Any]]) -> Arrays:
-    """A graph's inputs, out of ``values`` by name, in the types that it declares."""
+    """Return a graph's inputs, out of ``values`` by name, in the types that it declares."""
     return {
         value.name: values[value.name].astype(
             helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
@@ -166,7 +166,7 @@ def _map_shape(node: Any, known: Mapping[str, Any]) -> tuple[int, int, int]:
 
 
 def _short_topk(node: Any, count: int, kind: int) -> NodeWriter:
-    """TopK in rounds of at most TOPK_LIMIT, each without what the rounds before found."""
+    """Split TopK into rounds of at most TOPK_LIMIT, each without what those before found."""
     w = NodeWriter(f"{node.name or node.output[0]}.rounds")
     attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     if not attributes.get("largest", 1) or not attributes.get("sorted", 1):
@@ -201,7 +201,7 @@ def _short_topk(node: Any, count: int, kind: int) -> NodeWriter:
 
 
 def _fold_stored_weights(graph: Any) -> None:
-    """Weights stored as float16 become the float32 ones that the arithmetic uses."""
+    """Turn weights stored as float16 into the float32 ones that the arithmetic uses."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     kept = []
     for node in graph.node:

@@ -47,7 +47,7 @@ class Crop:
 
 
 def read_crop(node: Any, shape: tuple[int, int, int], samples: int) -> Crop:
-    """Understand a RoiAlign node.
+    """Read a RoiAlign node.
 
     Parameters
     ----------
@@ -90,13 +90,13 @@ class NodeWriter:
         self.constants: list[Any] = []
 
     def constant(self, value: Any, dtype: type[np.generic] = np.float32) -> str:
-        """Name of a constant."""
+        """Add a constant and return its name."""
         name = f"{self.prefix}.constant{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
     def add(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        """Name of the answer of a new node."""
+        """Add a node and return the name of its answer."""
         name = output or f"{self.prefix}.{len(self.nodes)}"
         self.nodes.append(
             helper.make_node(kind, list(inputs), [name], f"{name}.{kind}", **attributes)
@@ -105,7 +105,7 @@ class NodeWriter:
 
 
 def rewrite(node: Any, crop: Crop, kind: int, opset: int) -> NodeWriter:
-    """The nodes that stand for a RoiAlign node; the last gives its output.
+    """Return the nodes that stand for a RoiAlign node; the last gives its output.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ class _Axis:
             self.divisor = w.add("Max", self.count, w.constant([1.0]))
 
     def sample(self, number: int) -> tuple[str, str]:
-        """Place and weight of sample ``number`` of each bin, (R, bins) each."""
+        """Return the place and weight of sample ``number`` of each bin, (R, bins) each."""
         w, crop = self.w, self.crop
         if crop.adaptive:
             inner = w.add("Div", w.constant([number + 0.5]), self.divisor)
@@ -211,19 +211,19 @@ class _Axis:
 
 
 def _unit(w: NodeWriter, place: str, cells: str) -> str:
-    """Cells as GridSample counts them: -1 and 1 are the outer edges of the first and last."""
+    """Return cells as GridSample counts them: -1 and 1 are outer edges of the first and last."""
     doubled = w.add("Add", w.add("Mul", place, w.constant([2.0])), w.constant([1.0]))
     return w.add("Sub", w.add("Div", doubled, cells), w.constant([1.0]))
 
 
 def _outer(w: NodeWriter, kind: str, down: str, across: str) -> str:
-    """(R, bins, bins) of two (R, bins)."""
+    """Return (R, bins, bins) of two (R, bins)."""
     down = w.add("Unsqueeze", down, w.constant([2], np.int64))
     return w.add(kind, down, w.add("Unsqueeze", across, w.constant([1], np.int64)))
 
 
 def _grid(w: NodeWriter, column: str, line: str, bins: int) -> str:
-    """The places (1, R * bins, bins, 2) of columns and lines (R, bins)."""
+    """Return the places (1, R * bins, bins, 2) of columns and lines (R, bins)."""
     zero = w.constant([0.0])
     x = _outer(w, "Add", w.add("Mul", line, zero), column)
     y = _outer(w, "Add", line, w.add("Mul", column, zero))

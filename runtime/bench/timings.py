@@ -36,31 +36,26 @@ LEAST_PICTURE_PX = 128
 
 @dataclass(frozen=True)
 class Timing:
-    """Median time of a batch of tiles.
-
-    Parameters
-    ----------
-    engine, precision, threads
-        What ran.
-    batch, nuclei, regions
-        Tiles at a time; nuclei and regions of each tile.
-    ms
-        Milliseconds per tile by stage.
-    total_ms
-        Milliseconds per tile of all stages together: the median of whole runs.
-    repeats
-        Runs that the medians are of.
-    """
+    """Median time of a batch of tiles."""
 
     engine: str
+    """what ran"""
     precision: str
+    """what it computed in"""
     threads: int
+    """CPU threads that it had"""
     batch: int
+    """tiles at a time"""
     nuclei: int
+    """nuclei of each tile"""
     regions: int
+    """regions of each tile"""
     ms: dict[str, float]
+    """milliseconds per tile by stage"""
     total_ms: float
+    """milliseconds per tile of all stages together: the median of whole runs"""
     repeats: int
+    """runs that the medians are of"""
 
     @property
     def tiles_per_second(self) -> float:
@@ -81,8 +76,8 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON holds it."""
         rows = [
-            {**asdict(one), "tiles_per_second": round(one.tiles_per_second, 2)}
-            for one in self.timings
+            {**asdict(timing), "tiles_per_second": round(timing.tiles_per_second, 2)}
+            for timing in self.timings
         ]
         return {**asdict(self), "timings": rows}
 
@@ -91,10 +86,11 @@ class Report:
         head = f"{'engine':14}{'precision':10}{'threads':>8}{'batch':>6}{'nuclei':>7}{'regions':>8}"
         lines = [f"{self.bundle} ({self.preset}), tiles of {self.tile_px} px, ms per tile"]
         lines.append(head + "".join(f"{name:>11}" for name in (*TIMED, "total", "tiles/s")))
-        for one in self.timings:
-            row = f"{one.engine:14}{one.precision:10}{one.threads:8}{one.batch:6}"
-            row += f"{one.nuclei:7}{one.regions:8}"
-            values = [*(one.ms[name] for name in TIMED), one.total_ms, one.tiles_per_second]
+        for timing in self.timings:
+            row = f"{timing.engine:14}{timing.precision:10}{timing.threads:8}{timing.batch:6}"
+            row += f"{timing.nuclei:7}{timing.regions:8}"
+            stages = (timing.ms[name] for name in TIMED)
+            values = [*stages, timing.total_ms, timing.tiles_per_second]
             lines.append(row + "".join(f"{value:11.2f}" for value in values))
         lines.extend(f"not run: {name}: {why}" for name, why in self.not_run.items())
         return "\n".join(lines)
@@ -216,7 +212,7 @@ class _Run:
         self.regions = 0
 
     def once(self) -> dict[str, float]:
-        """Seconds by stage."""
+        """Run the batch once and return the seconds by stage."""
         seconds = dict.fromkeys(TIMED, 0.0)
 
         def timed(stage: str, work: Callable[[], Any]) -> Any:
@@ -259,6 +255,6 @@ class _Run:
 
 
 def _middle(card: Card) -> NDArray[np.float32]:
-    """One region in the middle of a tile where nothing was proposed."""
+    """Return one region in the middle of a tile where nothing was proposed."""
     middle = card.tile * card.input_scale / 2
     return np.array([[middle - 8, middle - 8, middle + 8, middle + 8]], np.float32)

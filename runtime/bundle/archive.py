@@ -116,7 +116,7 @@ def _unpack(archive: Path, packed: zipfile.ZipFile, folder: Path) -> None:
 
 
 def _members(archive: Path, packed: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The archive's members by name; a name or kind that a bundle cannot have is refused."""
+    """Return the archive's members by name; refuse a name or kind that a bundle cannot have."""
     members: dict[str, zipfile.ZipInfo] = {}
     for info in packed.infolist():
         # As stored: `filename` has been cut at a NUL and had its separators changed.

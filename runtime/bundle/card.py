@@ -157,13 +157,13 @@ class Card:
     files: dict[str, FileDigest] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        """The text of ``card.json``."""
+        """Return the text of ``card.json``."""
         content = {"format": FORMAT, "version": VERSION, **asdict(self)}
         return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def file_digest(path: Path) -> FileDigest:
-    """Size and SHA-256 of a file."""
+    """Return the size and SHA-256 of a file."""
     return FileDigest(digest(path), path.stat().st_size)
 
 
@@ -177,7 +177,7 @@ class BundleFacts:
 
 
 def parse_card(path: Path, text: bytes) -> Card:
-    """The card that some bytes are.
+    """Return the card that some bytes are.
 
     Parameters
     ----------
@@ -257,5 +257,5 @@ def is_color(value: object) -> bool:
 
 
 def plain_name(name: str) -> bool:
-    """Whether a name is that of a file right in the bundle's folder, and leads nowhere else."""
+    """Tell whether a name is that of a file right in the bundle's folder, leading nowhere else."""
     return Path(name).name == name and name not in {"", ".", ".."} and not {"\\", "\0"} & set(name)

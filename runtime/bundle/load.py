@@ -30,11 +30,11 @@ class Bundle:
     """the ``.zip`` that ``folder`` was unpacked from, if it was"""
 
     def path(self, name: str) -> Path:
-        """Where a file of the bundle is."""
+        """Return where a file of the bundle is."""
         return self.folder / name
 
     def graph(self, name: str, precision: str = "fp32") -> Path:
-        """Where one of GRAPHS lies in a precision that the card lists.
+        """Return where one of GRAPHS lies in a precision that the card lists.
 
         Raises
         ------
@@ -52,7 +52,7 @@ class Bundle:
 
 
 def default_bundle() -> Path:
-    """The folder of the model that comes with the package."""
+    """Return the folder of the model that comes with the package."""
     return Path(str(resources.files("nuhtc.runtime"))) / "models" / DEFAULT_MODEL
 
 

@@ -90,37 +90,37 @@ def _report(converted: "Converted") -> None:
 
 
 def _info(store: "Store", *, as_json: bool) -> None:
-    made = store.manifest
+    manifest = store.manifest
     facts = {
-        "slide": vars(made.slide),
-        "model": vars(made.bundle),
-        "engine": made.engine,
-        "precision": made.precision,
-        "classes": [one.name for one in made.classes],
-        "tile_px": made.grid.tile,
-        "overlap_px": made.grid.overlap,
-        "settings": dict(made.settings),
+        "slide": vars(manifest.slide),
+        "model": vars(manifest.bundle),
+        "engine": manifest.engine,
+        "precision": manifest.precision,
+        "classes": [one.name for one in manifest.classes],
+        "tile_px": manifest.grid.tile,
+        "overlap_px": manifest.grid.overlap,
+        "settings": dict(manifest.settings),
         "tiles": {"run": int(store.ran.sum()), "skipped": len(store.skipped)},
         "damaged_areas": len(set(store.damaged)),
         "parts": len(store.entries),
         "candidates": store.candidates,
         "bytes": sum(entry.size for entry in store.entries),
-        "versions": dict(made.versions),
+        "versions": dict(manifest.versions),
     }
     if as_json:
         say(json.dumps(facts))
         return
-    slide = made.slide
+    slide = manifest.slide
     size = f"{slide.width_px} x {slide.height_px} px, {slide.mpp:g} um/px"
     say(f"{store.folder}: {slide.file}, {size}")
-    ran = f"{made.engine}, {made.precision}"
-    say(f"  model {made.bundle.name} ({made.bundle.model_mpp:g} um/px), engine {ran}")
-    say(f"  classes {', '.join(one.name for one in made.classes)}")
-    flips = made.setting("flips") or 1
+    ran = f"{manifest.engine}, {manifest.precision}"
+    say(f"  model {manifest.bundle.name} ({manifest.bundle.model_mpp:g} um/px), engine {ran}")
+    say(f"  classes {', '.join(one.name for one in manifest.classes)}")
+    flips = manifest.setting("flips") or 1
     say(
-        f"  tiles of {made.grid.tile} px, overlap {made.grid.overlap}"
+        f"  tiles of {manifest.grid.tile} px, overlap {manifest.grid.overlap}"
         + (f", looked at {flips:g} times" if flips > 1 else "")
-        + f"; least score {made.settings.get('score', 0.0):g}"
+        + f"; least score {manifest.settings.get('score', 0.0):g}"
     )
     say(
         f"  {int(store.ran.sum()):,} tiles run, {len(store.skipped):,} skipped, "

@@ -19,27 +19,22 @@ MAX_SHARED: Final = 0.04
 
 @dataclass(frozen=True)
 class Look:
-    """How one kind of nucleus looks.
-
-    Attributes
-    ----------
-    length, breadth
-        Lowest and highest half axes in pixels.
-    body, rim, clumps
-        Haematoxylin of the inside, of the dark edge on top of it, and of the chromatin's speckle.
-    nucleoli
-        Most nucleoli in one nucleus.
-    wave
-        Unevenness of the outline, as a part of its radius.
-    """
+    """How one kind of nucleus looks."""
 
     length: tuple[float, float]
+    """lowest and highest longer half axis, in pixels"""
     breadth: tuple[float, float]
+    """lowest and highest shorter half axis, in pixels"""
     body: tuple[float, float]
+    """haematoxylin of the inside"""
     rim: float
+    """haematoxylin of the dark edge on top of it"""
     clumps: float
+    """haematoxylin of the chromatin's speckle"""
     nucleoli: int
+    """most nucleoli in one nucleus"""
     wave: float
+    """unevenness of the outline, as a part of its radius"""
 
 
 EPITHELIAL: Final = Look((12.0, 16.5), (7.5, 9.5), (0.36, 0.66), 0.46, 0.15, 2, 0.04)
@@ -122,7 +117,7 @@ def draw_nuclei(
 
 
 def _palisade(rng: np.random.Generator, gland: Gland) -> NDArray[np.float64]:
-    """Give (x, y, angle) of nuclei standing side by side at the base of a gland's lining."""
+    """Return (x, y, angle) of nuclei standing side by side at the base of a gland's lining."""
     turn = np.linspace(0, 2 * math.pi, 720)
     outline = gland.outline(turn)
     step = np.hypot(*np.diff(outline, axis=0).T)
@@ -156,7 +151,7 @@ def _in_stroma(canvas: Canvas, points: NDArray[np.float64], margin: float) -> ND
 
 
 def _along_fibres(canvas: Canvas, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the direction of the fibres at each point (N, 2)."""
+    """Return the direction of the fibres at each point (N, 2)."""
     height, width = canvas.flow.shape
     x, y = points.T
     step = 6.0
@@ -175,7 +170,7 @@ def _shapes(
     centre: NDArray[np.float64],
     angle: NDArray[np.float64],
 ) -> tuple[Field, Field]:
-    """Give each nucleus' window as distance inward from its outline, and as stain (N, W, W)."""
+    """Return each nucleus' window as distance inward from its outline, and as stain (N, W, W)."""
     count = len(centre)
     column = (count, 1, 1)
     x = np.arange(WINDOW, dtype=np.float32)[None, None, :] + 0.5 - centre[:, 0].reshape(column)

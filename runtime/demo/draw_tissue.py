@@ -50,14 +50,14 @@ class Gland:
         return int(1.25 * max(self.half_width, self.half_height)) + SURROUNDINGS
 
     def outline(self, turn: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the outline's points (N, 2) at the given angles."""
+        """Return the outline's points (N, 2) at the given angles."""
         radius = self._wave(turn)
         u, v = radius * self.half_width * np.cos(turn), radius * self.half_height * np.sin(turn)
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         return np.stack([self.x + u * cos - v * sin, self.y + u * sin + v * cos], axis=1)
 
     def depth(self, x: Field, y: Field) -> tuple[Field, Field]:
-        """Give each point's distance inward from the outline, and its angle around the centre."""
+        """Return each point's distance inward from the outline, and its angle around the centre."""
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         u = (x - self.x) * cos + (y - self.y) * sin
         v = (y - self.y) * cos - (x - self.x) * sin
@@ -76,25 +76,18 @@ class Gland:
 
 @dataclass
 class Canvas:
-    """The picture while it is drawn.
-
-    Attributes
-    ----------
-    haematoxylin, eosin
-        Stain densities (height, width).
-    tissue
-        Above 0 inside the section, growing inward to about 1.
-    depth
-        Distance inward from the nearest gland's outline; negative outside.
-    flow
-        A field whose contour lines are the fibres.
-    """
+    """The picture while it is drawn."""
 
     haematoxylin: Field
+    """stain density (height, width)"""
     eosin: Field
+    """stain density (height, width)"""
     tissue: Field
+    """above 0 inside the section, growing inward to about 1"""
     depth: Field
+    """distance inward from the nearest gland's outline; negative outside"""
     flow: Field
+    """a field whose contour lines are the fibres"""
 
 
 def draw_tissue(rng: np.random.Generator, width: int, height: int) -> tuple[Canvas, list[Gland]]:
@@ -141,7 +134,7 @@ def to_rgb(rng: np.random.Generator, canvas: Canvas) -> NDArray[np.uint8]:
 
 
 def noise(rng: np.random.Generator, shape: tuple[int, int], scale: int) -> Field:
-    """Give smooth noise of mean 0 and deviation of about 1, with bumps of `scale` pixels."""
+    """Return smooth noise of mean 0 and deviation of about 1, with bumps of `scale` pixels."""
     height, width = shape
     rows, columns = height // scale + 4, width // scale + 4
     coarse = Image.fromarray(rng.standard_normal((rows, columns), np.float32) * 1.6)
@@ -150,7 +143,7 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], scale: int) -> Field
 
 
 def _section(rng: np.random.Generator, width: int, height: int) -> Field:
-    """Give the section: a rounded piece of tissue with a ragged rim, clear of the picture's."""
+    """Return the section: a rounded piece of tissue with a ragged rim, clear of the picture's."""
     x = np.abs(np.linspace(-1.06, 1.06, width, dtype=np.float32))[None, :]
     y = np.abs(np.linspace(-1.10, 1.10, height, dtype=np.float32))[:, None]
     shape = (height, width)

@@ -73,7 +73,7 @@ def write_pyramid(
 
 
 def _tiles(picture: NDArray[np.uint8], side: int) -> Iterator[NDArray[np.uint8]]:
-    """Return the tiles of a picture row by row, filled up with its last pixels."""
+    """Give the tiles of a picture row by row, filled up with its last pixels."""
     height, width = picture.shape[:2]
     filled = np.pad(picture, ((0, -height % side), (0, -width % side), (0, 0)), mode="edge")
     for y in range(0, height, side):

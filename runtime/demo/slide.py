@@ -31,21 +31,14 @@ KINDS: Final = ("epithelial", "inflammatory", "spindle")
 
 @dataclass(frozen=True)
 class DemoPicture:
-    """A made picture and the truth about it.
-
-    Attributes
-    ----------
-    rgb
-        uint8 (height, width, 3).
-    labels
-        int32 (height, width): 0, or the number of the nucleus from 1.
-    kinds
-        uint8 (number of nuclei,): index into `KINDS` of nucleus 1, 2, ...
-    """
+    """A made picture and the truth about it."""
 
     rgb: NDArray[np.uint8]
+    """uint8 (height, width, 3)"""
     labels: NDArray[np.int32]
+    """int32 (height, width): 0, or the number of the nucleus from 1"""
     kinds: NDArray[np.uint8]
+    """uint8 (number of nuclei,): index into `KINDS` of nucleus 1, 2, ..."""
 
 
 def demo_picture(

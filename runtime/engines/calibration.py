@@ -17,7 +17,7 @@ def calibrate(
     object_bias: float,
     class_temperature: float,
 ) -> NDArray[np.float32]:
-    """Class probabilities after their logits were divided, and the object's moved.
+    """Return class probabilities after their logits were divided, and the object's moved.
 
     Parameters
     ----------

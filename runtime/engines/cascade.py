@@ -97,7 +97,7 @@ class CascadeEngine:
     def _heads(
         self, features: object, regions: Sequence[NDArray[np.float32]]
     ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
-        """Refined boxes and class probabilities of each tile's regions."""
+        """Return the refined boxes and class probabilities of each tile's regions."""
         if not any(len(part) for part in regions):
             none = np.zeros((0, len(self.card.classes)), np.float32)
             return list(regions), [none] * len(regions)
@@ -112,7 +112,7 @@ class CascadeEngine:
     def _masks(
         self, features: object, boxes: Sequence[NDArray[np.float32]]
     ) -> list[NDArray[np.float32]]:
-        """Mask probabilities (N, 28, 28) of each tile's final boxes."""
+        """Return the mask probabilities (N, 28, 28) of each tile's final boxes."""
         if not any(len(part) for part in boxes):
             return [np.zeros((0, MASK_SIDE, MASK_SIDE), np.float32)] * len(boxes)
         return _split(self.graphs.masks(features, *joined(boxes)), boxes)
@@ -125,7 +125,7 @@ def propose(
     levels: NDArray[np.int64],
     foreground: NDArray[np.float32],
 ) -> list[NDArray[np.float32]]:
-    """Regions of each tile: watershed boxes, then the RPN's best.
+    """Return the regions of each tile: watershed boxes, then the RPN's best.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def select_detections(
     settings: DetectionSettings,
     ranks: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which regions of one tile are nuclei, and of which class, best first.
+    """Return which regions of one tile are nuclei, and of which class, best first.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def select_detections(
 
 
 def card_for_tile(card: Card, width: int, height: int) -> Card:
-    """The card with its counts, which are for a tile of the card's size, raised for larger ones."""
+    """Return the card with its counts, which are for a tile of its size, raised for larger ones."""
     share = width * height / card.tile**2
     if share <= 1:
         return card
@@ -212,14 +212,14 @@ def card_for_tile(card: Card, width: int, height: int) -> Card:
 
 
 def with_score(card: Card, score: float) -> Card:
-    """The card with another least score."""
+    """Return the card with another least score."""
     return replace(card, detection=replace(card.detection, score=score))
 
 
 def joined(
     parts: Sequence[NDArray[np.float32]],
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Boxes of several tiles as one array, float32 (R, 4), and the tile of each, int64 (R,)."""
+    """Return the boxes of several tiles as one array (R, 4), and the tile of each, int64 (R,)."""
     tile = np.repeat(np.arange(len(parts), dtype=np.int64), [len(part) for part in parts])
     return np.ascontiguousarray(np.concatenate(parts), np.float32), tile
 
@@ -227,5 +227,5 @@ def joined(
 def _split(
     values: NDArray[np.float32], parts: Sequence[NDArray[np.float32]]
 ) -> list[NDArray[np.float32]]:
-    """Rows of ``values`` by tile, as many as each of ``parts`` has."""
+    """Return the rows of ``values`` by tile, as many as each of ``parts`` has."""
     return np.split(values, np.cumsum([len(part) for part in parts])[:-1])

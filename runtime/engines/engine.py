@@ -9,25 +9,17 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Detections:
-    """The nuclei one tile's network answer holds, before outlines are traced.
-
-    Parameters
-    ----------
-    boxes
-        float32 (N, 4): x0, y0, x1, y1 in tile pixels.
-    probabilities
-        float32 (N, C): the probability of every class.
-    masks
-        float32 (N, S, S): mask probabilities sampled inside the box, S = 28 in NuHTC.
-    claims
-        int64 (N,): the class that each was found as, which need not be the most probable one
-        where two classes may claim the same nucleus; None: the most probable.
-    """
+    """The nuclei one tile's network answer holds, before outlines are traced."""
 
     boxes: NDArray[np.float32]
+    """float32 (N, 4): x0, y0, x1, y1 in tile pixels"""
     probabilities: NDArray[np.float32]
+    """float32 (N, C): the probability of every class"""
     masks: NDArray[np.float32]
+    """float32 (N, S, S): mask probabilities sampled inside the box, S = 28 in NuHTC"""
     claims: NDArray[np.int64] | None = None
+    """int64 (N,): the class that each was found as, which need not be the most probable one where
+    two classes may claim the same nucleus; None: the most probable"""
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -62,11 +62,11 @@ class FlippedEngine:
             size = tiles.shape[2], tiles.shape[1]
             views.append([mirrored(one, *size, along_x, along_y) for one in answers])
         card = card_for_tile(self._card, *tiles.shape[2:0:-1])
-        return [fuse(said, card) for said in zip(*views, strict=True)]
+        return [fuse(of_tile, card) for of_tile in zip(*views, strict=True)]
 
 
 def flipped(engine: CascadeEngine, flips: int) -> Engine:
-    """The engine, or one that asks it about mirror images too.
+    """Return the engine, or one that asks it about mirror images too.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def flipped(engine: CascadeEngine, flips: int) -> Engine:
 def mirrored(
     found: Detections, width: int, height: int, along_x: bool, along_y: bool
 ) -> Detections:
-    """What was found in the mirror image of a tile of this size, where it lies in the tile."""
+    """Return what was found in the mirror image of a tile of this size, as it lies in the tile."""
     boxes = found.boxes.copy()
     if along_x:
         boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
@@ -98,7 +98,7 @@ def mirrored(
     return Detections(boxes, found.probabilities, masks, found.labels)
 
 
-class _Said(NamedTuple):
+class _Views(NamedTuple):
     """All that the views said."""
 
     boxes: NDArray[np.float32]
@@ -109,7 +109,7 @@ class _Said(NamedTuple):
 
 
 def fuse(views: Sequence[Detections], card: Card) -> Detections:
-    """The mean of what several views of one tile say.
+    """Return the mean of what several views of one tile say.
 
     Parameters
     ----------
@@ -125,63 +125,63 @@ def fuse(views: Sequence[Detections], card: Card) -> Detections:
         that did not find it says 0; its box and mask are means over those that found it, weighted
         by how sure they were.
     """
-    said = _Said(
+    stacked = _Views(
         np.concatenate([one.boxes for one in views]),
         np.concatenate([one.probabilities for one in views]),
         np.concatenate([one.masks for one in views]),
         np.concatenate([one.labels for one in views]),
         np.repeat(np.arange(len(views)), [len(one) for one in views]),
     )
-    groups = _groups(said, by_label=card.detection.nms_per_class)
+    groups = _groups(stacked, by_label=card.detection.nms_per_class)
     boxes = np.zeros((len(groups), 4), np.float32)
-    masks = np.zeros((len(groups), *said.masks.shape[1:]), np.float32)
-    probabilities = np.zeros((len(groups), said.probabilities.shape[1]), np.float32)
+    masks = np.zeros((len(groups), *stacked.masks.shape[1:]), np.float32)
+    probabilities = np.zeros((len(groups), stacked.probabilities.shape[1]), np.float32)
     labels = np.zeros(len(groups), np.int64)
     for row, group in enumerate(groups):
-        of_each = said.probabilities[group]
+        of_each = stacked.probabilities[group]
         weights = of_each.sum(axis=1) / of_each.sum()
-        boxes[row] = weights @ said.boxes[group]
-        masks[row] = np.tensordot(weights, said.masks[group], 1)
+        boxes[row] = weights @ stacked.boxes[group]
+        masks[row] = np.tensordot(weights, stacked.masks[group], 1)
         probabilities[row] = of_each.sum(axis=0) / len(views)
-        labels[row] = said.labels[group[0]]
+        labels[row] = stacked.labels[group[0]]
     if not card.detection.nms_per_class:
         labels = probabilities.argmax(axis=1)
     scores = probabilities[np.arange(len(groups)), labels]
-    sure = np.flatnonzero(scores > card.detection.score)
+    above = np.flatnonzero(scores > card.detection.score)
     settings = card.detection
     # Means of boxes that were apart in every view may yet be of one nucleus.
     keep = nms(
-        boxes[sure],
-        scores[sure],
+        boxes[above],
+        scores[above],
         settings.nms,
-        labels[sure] if settings.nms_per_class else None,
+        labels[above] if settings.nms_per_class else None,
         settings.count,
     )
-    kept = sure[keep]
+    kept = above[keep]
     return Detections(boxes[kept], probabilities[kept], masks[kept], labels[kept])
 
 
-def _groups(said: _Said, *, by_label: bool) -> list[list[int]]:
+def _groups(views: _Views, *, by_label: bool) -> list[list[int]]:
     """Put together what different views say of one nucleus, the surest first.
 
     Each is joined by what overlaps it most in every other view, and nothing is used twice.
     """
-    starts = np.searchsorted(said.view, np.arange(said.view.max(initial=-1) + 2)).tolist()
-    sure = said.probabilities[np.arange(len(said.labels)), said.labels]
-    free = np.ones(len(sure), np.bool_)
-    x0, y0, x1, y1 = said.boxes.T
+    starts = np.searchsorted(views.view, np.arange(views.view.max(initial=-1) + 2)).tolist()
+    scores = views.probabilities[np.arange(len(views.labels)), views.labels]
+    free = np.ones(len(scores), np.bool_)
+    x0, y0, x1, y1 = views.boxes.T
     areas = (x1 - x0) * (y1 - y0)
     groups = []
-    for first in np.argsort(-sure, kind="stable").tolist():
+    for first in np.argsort(-scores, kind="stable").tolist():
         if not free[first]:
             continue
         shared = np.clip(np.minimum(x1, x1[first]) - np.maximum(x0, x0[first]), 0, None)
         shared *= np.clip(np.minimum(y1, y1[first]) - np.maximum(y0, y0[first]), 0, None)
         ious = shared / np.maximum(areas + areas[first] - shared, 1e-9)
         ious[~free] = 0
-        ious[said.view == said.view[first]] = 0
+        ious[views.view == views.view[first]] = 0
         if by_label:
-            ious[said.labels != said.labels[first]] = 0
+            ious[views.labels != views.labels[first]] = 0
         group = [first]
         for low, high in pairwise(starts):
             best = low + int(ious[low:high].argmax()) if low < high else first

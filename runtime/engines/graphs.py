@@ -12,28 +12,19 @@ from nuhtc.runtime.ground.errors import EngineError
 
 @dataclass(frozen=True)
 class Trunk:
-    """What the trunk gives for B tiles, lengths in network-input pixels.
-
-    Parameters
-    ----------
-    features
-        FEATURES, in whatever form the backend's other two graphs take; they stay where they
-        were made, on the device or in its buffers, and are good until the trunk's next call.
-    boxes
-        float32 (B, K, 4): RPN boxes, xyxy.
-    scores
-        float32 (B, K): their scores.
-    levels
-        int64 (K,): the pyramid's level that each came from.
-    foreground
-        float32 (B, h, w): logits at a quarter of the network's input.
-    """
+    """What the trunk gives for B tiles, lengths in network-input pixels."""
 
     features: object
+    """FEATURES, in whatever form the backend's other two graphs take; they stay where they were
+    made, on the device or in its buffers, and are good until the trunk's next call"""
     boxes: NDArray[np.float32]
+    """float32 (B, K, 4): RPN boxes, xyxy"""
     scores: NDArray[np.float32]
+    """float32 (B, K): their scores"""
     levels: NDArray[np.int64]
+    """int64 (K,): the pyramid's level that each came from"""
     foreground: NDArray[np.float32]
+    """float32 (B, h, w): logits at a quarter of the network's input"""
 
 
 class Graphs(Protocol):

@@ -78,7 +78,7 @@ class OnnxRuntimeGraphs:
     def _call(
         self, session: Any, inputs: dict[str, Any], kept: tuple[str, ...] = ()
     ) -> dict[str, Any]:
-        """Outputs by name, those ``kept`` on the device and the others in the CPU's memory."""
+        """Return outputs by name, those ``kept`` on the device and the others in CPU memory."""
         device = self._provider.device
         binding = session.io_binding()
         for name, value in inputs.items():

@@ -82,7 +82,7 @@ def _open_fastest(bundle: Bundle, precision: str, threads: int) -> CascadeEngine
 
 
 def _precision(bundle: Bundle, engine: str, precision: str) -> str | None:
-    """The precision to open an engine with, None if it does not have the one named."""
+    """Return the precision to open an engine with, None if it does not have the one named."""
     if precision != "auto":
         return precision if precision in PRECISIONS_OF[engine] else None
     stored = bundle.card.precisions

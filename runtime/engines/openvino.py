@@ -101,14 +101,14 @@ def _classes(request: Any) -> int | None:
 
 
 def _told(error: Exception) -> str:
-    """What OpenVINO says, without the places in its own sources that come first."""
+    """Return what OpenVINO says, without the places in its own sources that come first."""
     lines = [line for line in str(error).splitlines() if not line.startswith("Exception from")]
     return first_line(RuntimeError("\n".join(lines)))
 
 
 @cache
 def _core() -> Any:
-    """The process's one core.
+    """Return the process's one core.
 
     Each core gives the thread a signal stack of its own and, when it ends, brings back the one
     from before. Of two that do not end in reverse order, the later one brings back memory that

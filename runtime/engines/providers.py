@@ -22,27 +22,18 @@ CUDA_OPTIONS = {
 
 @dataclass(frozen=True)
 class Provider:
-    """How sessions are made for one engine, and where what they give stays.
-
-    Parameters
-    ----------
-    engine
-        The engine's name, as `--engine` takes it.
-    execution_provider
-        ONNX Runtime's name of what must run the graphs.
-    device
-        Where features stay: ``cpu`` or ``cuda``.
-    options
-        Of the execution provider.
-    plugin_devices
-        For a plugin: the devices it runs on, ``OrtEpDevice``.
-    """
+    """How sessions are made for one engine, and where what they give stays."""
 
     engine: str
+    """the engine's name, as `--engine` takes it"""
     execution_provider: str
+    """ONNX Runtime's name of what must run the graphs"""
     device: str
+    """where features stay: ``cpu`` or ``cuda``"""
     options: dict[str, str] = field(default_factory=dict)
+    """of the execution provider"""
     plugin_devices: tuple[Any, ...] = ()
+    """for a plugin: the devices it runs on, ``OrtEpDevice``"""
 
 
 def find_provider(engine: str) -> Provider:

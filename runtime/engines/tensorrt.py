@@ -192,7 +192,7 @@ class _Lane:
                 self._memory[graph, name] = device.allocate(size)
 
     def trunk(self, tiles: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """The trunk's answers, copies."""
+        """Return copies of the trunk's answers."""
         batch = len(tiles)
         with self._lock:
             self._here("trunk", "tiles", batch, 0)[:] = tiles
@@ -212,7 +212,7 @@ class _Lane:
         region_tile: NDArray[np.int64],
         size: int,
     ) -> dict[str, NDArray[Any]]:
-        """Answers of heads or masks; regions up to ``size`` beyond those given are filling."""
+        """Return answers of heads or masks; regions up to ``size`` beyond those given are fill."""
         with self._lock:
             for name, values in (("regions", regions), ("region_tile", region_tile)):
                 here = self._here(graph, name, batch, size)
@@ -222,7 +222,7 @@ class _Lane:
             return self._finish(graph, batch, size)
 
     def _begin_fixed(self, batch: int) -> None:
-        """The batch that plans are made for: run it once, then record it as a CUDA graph.
+        """Run the batch that plans are made for once, then record it as a CUDA graph.
 
         The first run lets TensorRT do what cannot be recorded. What is recorded holds on to
         its context, so that context serves nothing else.
@@ -263,7 +263,7 @@ class _Lane:
         return view(self._pinned[graph, name], shape_of(item, batch, regions), item.dtype)
 
     def _context(self, graph: str, use: str) -> Any:
-        """The execution context of a use, with every array's address set."""
+        """Return the execution context of a use, with every array's address set."""
         if use not in self._contexts:
             context = self._engines[graph].create_execution_context()
             if context is None:

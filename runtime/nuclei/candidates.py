@@ -13,39 +13,26 @@ class Candidates(RingTable):
     """Outlines found by one tile or by many, each with the tile that found it.
 
     Positions are *model pixels*: the pixel grid at the model's um/px with the slide's top left
-    corner at (0, 0). The same nucleus may be here once for every tile that saw it.
-
-    Parameters
-    ----------
-    coords, offsets
-        int32 (M, 2) and int64 (N + 1): the rings, on pixel edges (see
-        `nuhtc.runtime.nuclei.ragged`).
-    area
-        int64 (N,): pixels inside.
-    centroid
-        float64 (N, 2): x, y.
-    bbox
-        int32 (N, 4): x0, y0, x1, y1 of the ring.
-    label
-        uint8 (N,): the class it was found as.
-    score
-        float32 (N,): that class's probability.
-    probabilities
-        float32 (N, C).
-    tile
-        int32 (N,): row * columns + column in the grid.
-    cut
-        bool (N,): the outline touches an edge of its tile that is not an edge of the slide.
+    corner at (0, 0). The same nucleus may be here once for every tile that saw it. The rings are on
+    pixel edges (see `nuhtc.runtime.nuclei.ragged`).
     """
 
     area: NDArray[np.int64]
+    """int64 (N,): pixels inside"""
     centroid: NDArray[np.float64]
+    """float64 (N, 2): x, y"""
     bbox: NDArray[np.int32]
+    """int32 (N, 4): x0, y0, x1, y1 of the ring"""
     label: NDArray[np.uint8]
+    """uint8 (N,): the class it was found as"""
     score: NDArray[np.float32]
+    """float32 (N,): that class's probability"""
     probabilities: NDArray[np.float32]
+    """float32 (N, C)"""
     tile: NDArray[np.int32]
+    """int32 (N,): row * columns + column in the grid"""
     cut: NDArray[np.bool_]
+    """bool (N,): the outline touches an edge of its tile that is not an edge of the slide"""
 
     @classmethod
     def empty(cls, classes: int) -> "Candidates":

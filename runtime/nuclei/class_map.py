@@ -15,18 +15,12 @@ from nuhtc.runtime.nuclei.nuclei import Nuclei
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Where each class goes.
-
-    Parameters
-    ----------
-    classes
-        The new classes.
-    target
-        int64 (C,): the new label of each old one; -1 leaves its nuclei out.
-    """
+    """Where each class goes."""
 
     classes: tuple[NucleusClass, ...]
+    """the new classes"""
     target: NDArray[np.int64]
+    """int64 (C,): the new label of each old one; -1 leaves its nuclei out"""
 
     def keeps(self, label: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Return bool (N,): the nuclei whose class is not left out."""
@@ -77,8 +71,8 @@ def read_class_map(path: Path, classes: Sequence[NucleusClass]) -> ClassMap:
         )
     new: dict[str, NucleusClass] = {}
     target = []
-    for one in classes:
-        wanted = _wanted(path, document.get(one.name, one.name), one)
+    for old in classes:
+        wanted = _wanted(path, document.get(old.name, old.name), old)
         if wanted is None:
             target.append(-1)
             continue

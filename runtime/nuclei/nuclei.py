@@ -25,37 +25,26 @@ MIN_SCALE = 0.01
 class Nuclei(RingTable):
     """Every nucleus of a slide once, in the order of the tiles that saw it.
 
-    Parameters
-    ----------
-    coords, offsets
-        int32 (M, 2) and int64 (N + 1): the rings in hundredths of a level-0 pixel, origin at
-        the slide's top left corner, y down; simple, along pixel edges, inside the slide.
-    label
-        uint8 (N,): index of the most probable class.
-    score
-        float32 (N,): that class's probability.
-    probabilities
-        float32 (N, C).
-    bbox
-        int32 (N, 4): x0, y0, x1, y1 in hundredths of a level-0 pixel.
-    area_px
-        float64 (N,): area inside the ring, in square level-0 pixels.
-    centroid
-        float32 (N, 2): x, y in level-0 pixels.
-    tile
-        int32 (N,): the tile that saw it, row * columns + column.
-    cut
-        bool (N,): the outline ends at the edge of what tiles saw of the nucleus.
+    The rings are in hundredths of a level-0 pixel, origin at the slide's top left corner, y down;
+    simple, along pixel edges, inside the slide.
     """
 
     label: NDArray[np.uint8]
+    """uint8 (N,): index of the most probable class"""
     score: NDArray[np.float32]
+    """float32 (N,): that class's probability"""
     probabilities: NDArray[np.float32]
+    """float32 (N, C)"""
     bbox: NDArray[np.int32]
+    """int32 (N, 4): x0, y0, x1, y1 in hundredths of a level-0 pixel"""
     area_px: NDArray[np.float64]
+    """float64 (N,): area inside the ring, in square level-0 pixels"""
     centroid: NDArray[np.float32]
+    """float32 (N, 2): x, y in level-0 pixels"""
     tile: NDArray[np.int32]
+    """int32 (N,): the tile that saw it, row * columns + column"""
     cut: NDArray[np.bool_]
+    """bool (N,): the outline ends at the edge of what tiles saw of the nucleus"""
 
     @classmethod
     def empty(cls, classes: int) -> "Nuclei":

@@ -16,11 +16,6 @@ from numpy.typing import NDArray
 class RingTable:
     """Rings with a row of further columns for each; what `Candidates` and `Nuclei` have in common.
 
-    Parameters
-    ----------
-    coords, offsets
-        int32 (M, 2) and int64 (N + 1): the rings.
-
     Raises
     ------
     ValueError
@@ -28,7 +23,9 @@ class RingTable:
     """
 
     coords: NDArray[np.int32]
+    """int32 (M, 2): the points of all rings, one ring after the other"""
     offsets: NDArray[np.int64]
+    """int64 (N + 1,): where each ring begins, and the last ends"""
 
     def __post_init__(self) -> None:
         check_rings(self.coords, self.offsets)

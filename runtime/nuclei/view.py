@@ -16,30 +16,20 @@ from nuhtc.runtime.nuclei.ragged import ring_areas, ring_bounds
 
 @dataclass(frozen=True)
 class View:
-    """Which nuclei are wanted, and how.
-
-    Parameters
-    ----------
-    min_score
-        Candidates of a lower score are left out before stitching, as if never found.
-    min_area_um2
-        Smaller nuclei are left out after stitching.
-    region
-        x, y, width, height in level-0 pixels: only nuclei whose centroid lies in it.
-    simplify_px
-        How far an outline may move to have fewer points, in level-0 pixels; 0 leaves it exact.
-    classes
-        Other names, colours, or fewer classes.
-    overlaps
-        "keep" leaves what neighbours share to both, "divide" to the surer one.
-    """
+    """Which nuclei are wanted, and how."""
 
     min_score: float = 0.0
+    """candidates of a lower score are left out before stitching, as if never found"""
     min_area_um2: float = 0.0
+    """smaller nuclei are left out after stitching"""
     region: tuple[float, float, float, float] | None = None
+    """x, y, width, height in level-0 pixels: only nuclei whose centroid lies in it"""
     simplify_px: float = 0.0
+    """how far an outline may move to have fewer points, in level-0 pixels; 0 leaves it exact"""
     classes: ClassMap | None = None
+    """other names, colours, or fewer classes"""
     overlaps: str = "keep"
+    """what neighbours share stays with both ("keep"), or with the surer one ("divide")"""
 
     def as_dict(self) -> dict[str, object]:
         """Return the view as the outputs name it."""

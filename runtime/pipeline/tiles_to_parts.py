@@ -73,7 +73,7 @@ class TileRun:
         return len(self._waiting) == self._settings.batch and self.run()
 
     def run(self) -> bool:
-        """Give the tiles that wait to the network and trace its answers; False if none waits.
+        """Run the network on the tiles that wait and trace its answers; False if none waits.
 
         Raises
         ------

@@ -52,11 +52,11 @@ def trace_tile(
     if len(detections) == 0:
         return Candidates.empty(probabilities.shape[1])
     score = detections.scores
-    sure = np.flatnonzero(score >= np.float32(min_score))
+    kept = np.flatnonzero(score >= np.float32(min_score))
     x, y = grid.corner(tile)
     coords, offsets, area, centroid, bbox = trace_masks(
-        detections.masks[sure],
-        detections.boxes[sure],
+        detections.masks[kept],
+        detections.boxes[kept],
         min(grid.tile, grid.width - x),
         min(grid.tile, grid.height - y),
         mask_threshold,
@@ -68,10 +68,10 @@ def trace_tile(
         area=area.astype(np.int64),
         centroid=centroid.astype(np.float64) + np.array([x, y]),
         bbox=bbox,
-        label=detections.labels[sure].astype(np.uint8),
-        score=score[sure],
-        probabilities=probabilities[sure],
-        tile=np.full(len(sure), tile, np.int32),
+        label=detections.labels[kept].astype(np.uint8),
+        score=score[kept],
+        probabilities=probabilities[kept],
+        tile=np.full(len(kept), tile, np.int32),
         cut=_cut(bbox, grid, x, y),
     )
     return traced.take(np.flatnonzero(traced.area > 0))

@@ -126,6 +126,6 @@ class CudaDevice:
 
 
 def view(pinned: NDArray[np.uint8], shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """The first bytes of a pinned buffer as an array."""
+    """Return the first bytes of a pinned buffer as an array."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     return pinned[:size].view(dtype).reshape(shape)

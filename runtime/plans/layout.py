@@ -24,11 +24,11 @@ class Layout:
         return {item.name: item for item in self.plans["trunk"].outputs if item.name in FEATURES}
 
     def inputs(self, graph: str) -> dict[str, Binding]:
-        """What goes up for a call: all inputs but features."""
+        """Return what goes up for a call: all inputs but features."""
         return {i.name: i for i in self.plans[graph].inputs if i.name not in FEATURES}
 
     def answers(self, graph: str) -> dict[str, Binding]:
-        """What comes down from a call: all outputs but features."""
+        """Return what comes down from a call: all outputs but features."""
         return {o.name: o for o in self.plans[graph].outputs if o.name not in FEATURES}
 
 
@@ -59,13 +59,13 @@ def check_layout(plans: Mapping[str, Plan]) -> Layout:
 
 
 def shape_of(binding: Binding, batch: int, regions: int) -> tuple[int, ...]:
-    """Shape of an array in a call with so many tiles and regions."""
+    """Return the shape of an array in a call with so many tiles and regions."""
     sides = {"batch": batch, "regions": regions}
     return tuple(sides[side] if isinstance(side, str) else side for side in binding.shape)
 
 
 def most_bytes(binding: Binding, plan: Plan) -> int:
-    """Bytes of an array in the largest call that a plan takes."""
+    """Return the bytes of an array in the largest call that a plan takes."""
     shape = shape_of(binding, plan.batch.most, plan.regions.most)
     return prod(shape) * np.dtype(binding.dtype).itemsize
 

@@ -91,7 +91,7 @@ class Plan:
         return plan_name(self)
 
     def to_json(self) -> bytes:
-        """The text of the card."""
+        """Return the text of the card."""
         content = {"format": FORMAT, "version_of_format": VERSION, **asdict(self)}
         return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
@@ -107,7 +107,7 @@ class Here:
 
 
 def plan_name(plan: Plan) -> str:
-    """``<graph>.<precision>.<gpu>.<TensorRT version>.plan``."""
+    """Return ``<graph>.<precision>.<gpu>.<TensorRT version>.plan``."""
     capabilities = "-".join(f"sm{text.replace('.', '')}" for text in plan.compute_capabilities)
     gpu = {
         "none": re.sub(r"[^a-z0-9]+", "-", plan.gpu.lower()).strip("-"),
@@ -118,7 +118,7 @@ def plan_name(plan: Plan) -> str:
 
 
 def build_command(bundle: Bundle, precision: str, tensorrt: str) -> str:
-    """The command that builds the plans that are missing."""
+    """Return the command that builds the plans that are missing."""
     flag = "" if tensorrt == "tensorrt" else f" {tensorrt}"
     return f"nuhtc-export {bundle.folder} --tensorrt{flag} --tensorrt-precision {precision}"
 
@@ -148,13 +148,13 @@ def read_plan(path: Path) -> Plan:
 
 
 def find_plans(bundle: Bundle, precision: str) -> Iterator[tuple[Path, Plan]]:
-    """The plans of one precision and their cards, in order of name."""
+    """Give the plans of one precision and their cards, in order of name."""
     for path in sorted((bundle.folder / FOLDER).glob(f"*.{precision}.*.plan")):
         yield path, read_plan(path.with_name(path.name + ".json"))
 
 
 def misfit(plan: Plan, bundle: Bundle, here: Here) -> str:
-    """Why a plan cannot run here, or nothing where it can."""
+    """Return why a plan cannot run here, or nothing where it can."""
     graph = bundle.graph(plan.graph, plan.precision).name
     if plan.graph_sha256 != bundle.card.files[graph].sha256:
         return f"built from another {graph} than the bundle's"
@@ -182,7 +182,7 @@ def misfit(plan: Plan, bundle: Bundle, here: Here) -> str:
 
 
 def choose_plans(bundle: Bundle, precision: str, here: Here) -> dict[str, tuple[Path, Plan]]:
-    """The plan of each graph that runs here, with its file checked.
+    """Return the plan of each graph that runs here, with its file checked.
 
     Raises
     ------
@@ -226,7 +226,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _plan(content: Mapping[str, Any]) -> Plan:
-    """A plan's card from JSON; TypeError or ValueError for what no export writes."""
+    """Return a plan's card from JSON; TypeError or ValueError for what no export writes."""
     plan: Plan = build(Plan, content, "plan")
     rules = {
         "graph": plan.graph in GRAPHS,

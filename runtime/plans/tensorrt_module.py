@@ -106,7 +106,7 @@ def _logger(module: Any, messages: list[str]) -> Any:
 
 
 def describe_gpu() -> tuple[str, str]:
-    """Name and compute capability of the first GPU.
+    """Return the name and compute capability of the first GPU.
 
     Raises
     ------

@@ -21,46 +21,30 @@ FARTHEST_PX = np.iinfo(np.int32).max // UNITS_PER_PX
 
 @dataclass(frozen=True)
 class Outlines:
-    """Some of a file's outlines, before anything is checked.
-
-    Parameters
-    ----------
-    shapes
-        object (N,): shapely geometries in level-0 pixels; None where the file has none.
-    label
-        int64 (N,): the class of each.
-    score
-        float64 (N,).
-    probabilities
-        float64 (N, C); None where the file has none.
-    """
+    """Some of a file's outlines, before anything is checked."""
 
     shapes: NDArray[np.object_]
+    """object (N,): shapely geometries in level-0 pixels; None where the file has none"""
     label: NDArray[np.int64]
+    """int64 (N,): the class of each"""
     score: NDArray[np.float64]
+    """float64 (N,)"""
     probabilities: NDArray[np.float64] | None
+    """float64 (N, C); None where the file has none"""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file of outlines, to be read as a stream.
-
-    Parameters
-    ----------
-    classes
-        Names and colours, by label.
-    slide
-        What the file says of the slide; None if nothing.
-    size_px
-        Width and height that just hold the outlines, where `slide` is None.
-    chunks
-        Reads the outlines, some thousands at a time.
-    """
+    """A file of outlines, to be read as a stream."""
 
     classes: tuple[NucleusClass, ...]
+    """names and colours, by label"""
     slide: SlideFacts | None
+    """what the file says of the slide; None if nothing"""
     size_px: tuple[int, int]
+    """width and height that just hold the outlines, where `slide` is None"""
     chunks: Callable[[], Iterator[Outlines]]
+    """reads the outlines, some thousands at a time"""
 
 
 def repair_outlines(found: Outlines, classes: int) -> tuple[Nuclei, int, int]:

@@ -55,8 +55,8 @@ def read_geoparquet(path: Path) -> Source:
     with pq.ParquetFile(path) as file:
         description: dict[str, Any] = orjson.loads((file.schema_arrow.metadata or {})[b"nuhtc"])
     classes = tuple(
-        NucleusClass(one["name"], tuple(one["color"] or UNKNOWN_COLOR))
-        for one in description["classes"]
+        NucleusClass(item["name"], tuple(item["color"] or UNKNOWN_COLOR))
+        for item in description["classes"]
     )
     keys = ("file", "digest", "width_px", "height_px", "mpp")
     slide = SlideFacts(**{key: description[key] for key in keys})
@@ -78,7 +78,7 @@ def read_geoparquet(path: Path) -> Source:
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """Rows of a Parquet file, some at a time."""
+    """Give the rows of a Parquet file, some at a time."""
     with pq.ParquetFile(path) as file:
         # One reader over all groups would keep the bytes of those that it has left behind.
         for group in range(file.num_row_groups):

@@ -27,21 +27,14 @@ from nuhtc.runtime.writers.target import Target
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written.
-
-    Parameters
-    ----------
-    per_class
-        Nuclei by class name.
-    files
-        The files.
-    pictures
-        Pictures of tiles, for COCO.
-    """
+    """What was written."""
 
     per_class: dict[str, int]
+    """nuclei by class name"""
     files: list[Path]
+    """the files"""
     pictures: int = 0
+    """pictures of tiles, for COCO"""
 
 
 def view_for_store(
@@ -75,8 +68,8 @@ def view_for_store(
         When it cannot be: a score below the store's, a region outside the slide, a file of
         classes that is none.
     """
-    made = store.manifest
-    least = made.settings.get("score", 0.0)
+    manifest = store.manifest
+    least = manifest.settings.get("score", 0.0)
     score = least if min_score is None else min_score
     if score < least:
         raise UsageError(
@@ -86,9 +79,9 @@ def view_for_store(
     return View(
         min_score=score,
         min_area_um2=MIN_AREA_UM2 if min_area_um2 is None else min_area_um2,
-        region=_on_slide(region, made.slide),
+        region=_on_slide(region, manifest.slide),
         simplify_px=simplify_px,
-        classes=None if classes is None else read_class_map(classes, made.classes),
+        classes=None if classes is None else read_class_map(classes, manifest.classes),
         overlaps=overlaps,
     )
 
@@ -142,14 +135,14 @@ def convert_store(
     SlideError
         When `pictured` is another slide, or cannot be read.
     """
-    made = store.manifest
+    manifest = store.manifest
     target = target_of(store, view, out, store.folder.name.removesuffix(SUFFIX))
     tally, pictures = Tally(target.classes), 0
     with ExitStack() as stack:
         slide = None
         if pictured is not None:
-            slide = stack.enter_context(closing(open_slide(pictured, mpp=made.slide.mpp)))
-            check_slide(slide, made.slide)
+            slide = stack.enter_context(closing(open_slide(pictured, mpp=manifest.slide.mpp)))
+            check_slide(slide, manifest.slide)
         prepare_folder(out)
         stack.enter_context(sole_writer_of(out, target.stem))
         chunks = store.iter_nuclei(view)
@@ -204,8 +197,8 @@ def convert_file(outlines: OutlineFile, view: View, wanted: Wanted, out: Path) -
 
 def _shown(outlines: OutlineFile, view: View) -> Iterator[Nuclei]:
     for nuclei in outlines.nuclei():
-        sure = np.flatnonzero(nuclei.score >= np.float32(view.min_score))
-        yield view.apply(nuclei.take(sure), outlines.slide.mpp)
+        kept = np.flatnonzero(nuclei.score >= np.float32(view.min_score))
+        yield view.apply(nuclei.take(kept), outlines.slide.mpp)
 
 
 def _on_slide(

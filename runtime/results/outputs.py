@@ -24,24 +24,16 @@ from nuhtc.runtime.writers.target import Target
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which files are wanted.
-
-    Parameters
-    ----------
-    formats
-        Of `nuhtc.runtime.writers.FORMATS`.
-    centroids
-        Also a QuPath file of points.
-    most_objects
-        Nuclei per QuPath file; None: all in one.
-    coco_images
-        Also the pictures of COCO's tiles.
-    """
+    """Which files are wanted."""
 
     formats: Sequence[str]
+    """of `nuhtc.runtime.writers.FORMATS`"""
     centroids: bool = False
+    """also a QuPath file of points"""
     most_objects: int | None = None
+    """nuclei per QuPath file; None: all in one"""
     coco_images: bool = False
+    """also the pictures of COCO's tiles"""
 
 
 def sole_writer_of(folder: Path, stem: str) -> AbstractContextManager[None]:
@@ -66,16 +58,16 @@ def sole_writer_of(folder: Path, stem: str) -> AbstractContextManager[None]:
 
 def target_of(store: Store, view: View, folder: Path, stem: str) -> Target:
     """Return what writers are told of a store as a view shows it."""
-    made = store.manifest
+    manifest = store.manifest
     tiles = store.ran.ravel().nonzero()[0]
     return Target(
         folder=folder,
         stem=stem,
-        slide=made.slide,
-        classes=made.classes if view.classes is None else view.classes.classes,
+        slide=manifest.slide,
+        classes=manifest.classes if view.classes is None else view.classes.classes,
         tiles=tiles,
-        tile_boxes=tile_boxes(made.grid, tiles, made.scale, made.slide),
-        run=run_facts(made, view),
+        tile_boxes=tile_boxes(manifest.grid, tiles, manifest.scale, manifest.slide),
+        run=run_facts(manifest, view),
     )
 
 

@@ -49,48 +49,36 @@ from nuhtc.runtime.tiles.grid import tile_boxes
 
 @dataclass(frozen=True)
 class Summary:
-    """The result of one slide in numbers; the module's docstring explains each.
-
-    Parameters
-    ----------
-    slide, bundle, engine
-        What ran on what.
-    precision, engine_reason
-        What the engine computed in, and why it was taken.
-    settings
-        The resolved options by name.
-    nuclei_per_class
-        By class name, in the card's order.
-    nuclei_cut
-        Nuclei whose outline ends at the edge of what tiles saw of them.
-    tissue_mm2
-        Area of the tissue.
-    tiles_run
-        Tiles that went through the network.
-    tiles_skipped_px
-        x, y, width, height in level-0 pixels of the tiles of which nothing could be read.
-    seconds
-        By stage.
-    damaged_px
-        x, y, width, height in level-0 pixels of the damaged areas that were taken as white.
-    outputs
-        Names of the files beside the summary.
-    """
+    """The result of one slide in numbers; the module's docstring explains each."""
 
     slide: SlideFacts
+    """what it ran on"""
     bundle: BundleFacts
+    """the model that ran"""
     engine: str
+    """what ran the model"""
     settings: Mapping[str, object]
+    """the resolved options by name"""
     nuclei_per_class: Mapping[str, int]
+    """by class name, in the card's order"""
     nuclei_cut: int
+    """nuclei whose outline ends at the edge of what tiles saw of them"""
     tissue_mm2: float
+    """area of the tissue"""
     tiles_run: int
+    """tiles that went through the network"""
     tiles_skipped_px: tuple[tuple[int, int, int, int], ...]
+    """x, y, width, height in level-0 pixels of the tiles of which nothing could be read"""
     seconds: Mapping[str, float]
+    """by stage"""
     outputs: tuple[str, ...] = field(default=())
+    """names of the files beside the summary"""
     precision: str = "fp32"
+    """what the engine computed in"""
     engine_reason: str = "named"
+    """why the engine was taken"""
     damaged_px: tuple[tuple[int, int, int, int], ...] = field(default=())
+    """x, y, width, height in level-0 pixels of the damaged areas that were taken as white"""
 
     @property
     def nuclei(self) -> int:

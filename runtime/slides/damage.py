@@ -18,24 +18,16 @@ WHITE: Final = 255
 
 @dataclass(frozen=True)
 class Region:
-    """What could be read of a region.
-
-    Attributes
-    ----------
-    pixels
-        RGB (height, width, 3); filled where the slide is damaged.
-    damaged
-        The damaged cells, in the level's pixels; they do not overlap.
-    reason
-        The first error's message, "" where nothing is damaged.
-    level_px
-        (width, height) of the level.
-    """
+    """What could be read of a region."""
 
     pixels: NDArray[np.uint8]
+    """RGB (height, width, 3); filled where the slide is damaged"""
     damaged: tuple[Area, ...]
+    """the damaged cells, in the level's pixels; they do not overlap"""
     reason: str
+    """the first error's message, "" where nothing is damaged"""
     level_px: tuple[int, int]
+    """(width, height) of the level"""
 
     def damaged_in(self, area: Area) -> tuple[Area, ...]:
         """Return the damaged cells that an area touches."""
@@ -79,10 +71,10 @@ def read_around_damage(slide: Slide, area: Area, level: int, fill: int = WHITE) 
     return Region(pixels, tuple(damaged), reason if damaged else "", level_px)
 
 
-def _shared(one: Area, other: Area) -> Area:
-    x, y = max(one[0], other[0]), max(one[1], other[1])
-    right = min(one[0] + one[2], other[0] + other[2])
-    bottom = min(one[1] + one[3], other[1] + other[3])
+def _shared(area: Area, other: Area) -> Area:
+    x, y = max(area[0], other[0]), max(area[1], other[1])
+    right = min(area[0] + area[2], other[0] + other[2])
+    bottom = min(area[1] + area[3], other[1] + other[3])
     return x, y, max(0, right - x), max(0, bottom - y)
 
 

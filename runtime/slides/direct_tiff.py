@@ -49,36 +49,28 @@ ReadRegion = Callable[[int, int, int, int], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class TiledLevel:
-    """Where the tiles of one level lie in the file, and how they are packed.
-
-    Attributes
-    ----------
-    level
-        Its number in the pyramid.
-    width, height
-        The level's size in pixels.
-    tile_width, tile_height
-        A tile's size; the last of a row or column reach over the edge.
-    offsets, sizes
-        Place and length in bytes of each tile, row by row.
-    compression
-        `JPEG` or `JPEG_2000_RGB`.
-    colours
-        Colour space of the JPEG streams.
-    tables
-        JPEG tables common to all tiles, if any.
-    """
+    """Where the tiles of one level lie in the file, and how they are packed."""
 
     level: int
+    """its number in the pyramid"""
     width: int
+    """the level's, in pixels"""
     height: int
+    """the level's, in pixels"""
     tile_width: int
+    """a tile's, in pixels; the last tile of a row reaches over the edge"""
     tile_height: int
+    """a tile's, in pixels; the last tile of a column reaches over the edge"""
     offsets: tuple[int, ...]
+    """place of each tile in bytes, row by row"""
     sizes: tuple[int, ...]
+    """length of each tile in bytes, row by row"""
     compression: int
+    """`JPEG` or `JPEG_2000_RGB`"""
     colours: str
+    """colour space of the JPEG streams"""
     tables: bytes | None
+    """JPEG tables common to all tiles, if any"""
 
     @property
     def columns(self) -> int:
@@ -260,7 +252,7 @@ class DirectReader:
         return out
 
     def _tile(self, tiled: TiledLevel, index: int, read_region: ReadRegion) -> NDArray[np.uint8]:
-        """Give a decoded tile; of several threads that want it, one decodes and the rest wait."""
+        """Return a decoded tile; of several threads that want it, one decodes and the rest wait."""
         key = (tiled.level, index)
         with self._lock:
             kept = self._tiles.get(key)

@@ -100,11 +100,11 @@ class OpenSlideSlide:
         return reader.read(tiled, x, y, width, height, self._openslide_reader(level))
 
     def thumbnail(self, max_side: int) -> NDArray[np.uint8]:
-        """Give the whole slide as RGB whose longer side is at most `max_side` pixels."""
+        """Return the whole slide as RGB whose longer side is at most `max_side` pixels."""
         return thumbnail(self, max_side)
 
     def digest(self) -> str:
-        """Give "sha256:..." of the file's bytes (of the named file, where a slide has many)."""
+        """Return "sha256:..." of the file's bytes (of the named file, where a slide has many)."""
         return slide_digest(self.path)
 
     def close(self) -> None:

@@ -83,11 +83,11 @@ class ArraySlide:
         return out
 
     def thumbnail(self, max_side: int) -> NDArray[np.uint8]:
-        """Give the whole slide as RGB whose longer side is at most `max_side` pixels."""
+        """Return the whole slide as RGB whose longer side is at most `max_side` pixels."""
         return thumbnail(self, max_side)
 
     def digest(self) -> str:
-        """Give "sha256:..." of the file's bytes, or of the pixels where there is no file."""
+        """Return "sha256:..." of the file's bytes, or of the pixels where there is no file."""
         if self.path is not None:
             return slide_digest(self.path)
         sha = hashlib.sha256(repr(self._levels[0].shape).encode())

@@ -23,7 +23,7 @@ are tried, fail, and are reported instead of passing for background."""
 
 
 def source_area(ratio: tuple[float, float], area: Area) -> Area:
-    """Give the area in level pixels from which an area of the output plane is computed."""
+    """Return the area in level pixels from which an area of the output plane is computed."""
     if ratio == (1.0, 1.0):
         return area
     x, y, width, height = area

@@ -112,7 +112,7 @@ def picture_mpp(
 
 
 def working_mpp(slide_mpp: float, model_mpp: float) -> float:
-    """Give the um/px to work at: the model's, or the slide's own where they are the same scale.
+    """Return the um/px to work at: the model's, or the slide's own where they are the same scale.
 
     Where it is the slide's own, tiles are plain crops and outlines lie on whole level-0 pixels.
     """

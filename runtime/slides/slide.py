@@ -59,7 +59,7 @@ class Slide(Protocol):
         """
 
     def thumbnail(self, max_side: int) -> NDArray[np.uint8]:
-        """Give the whole slide as RGB whose longer side is at most `max_side` pixels.
+        """Return the whole slide as RGB whose longer side is at most `max_side` pixels.
 
         Damaged parts are mid grey.
 
@@ -70,7 +70,7 @@ class Slide(Protocol):
         """
 
     def digest(self) -> str:
-        """Give "sha256:..." of the file's bytes."""
+        """Return "sha256:..." of the file's bytes."""
 
     def close(self) -> None:
         """Release the file."""
@@ -105,7 +105,7 @@ class SlideFacts:
 
 
 def slide_digest(path: Path) -> str:
-    """Give "sha256:..." of a file's bytes.
+    """Return "sha256:..." of a file's bytes.
 
     Raises
     ------

@@ -20,28 +20,20 @@ LEDGER: Final = "ledger.jsonl"
 
 @dataclass(frozen=True)
 class Entry:
-    """One finished part.
-
-    Parameters
-    ----------
-    part
-        Its number, from 0.
-    size, sha256
-        Bytes and digest of its file.
-    candidates
-        How many it holds.
-    skipped
-        Its tiles that could not be read, row * columns + column.
-    damaged
-        Areas of its other tiles that were taken as white: x, y, width, height in level-0 pixels.
-    """
+    """One finished part."""
 
     part: int
+    """its number, from 0"""
     size: int
+    """bytes of its file"""
     sha256: str
+    """digest of its file"""
     candidates: int
+    """how many it holds"""
     skipped: tuple[int, ...]
+    """its tiles that could not be read, row * columns + column"""
     damaged: tuple[Area, ...]
+    """areas of its other tiles that were taken as white: x, y, width, height in level-0 pixels"""
 
     @property
     def name(self) -> str:

@@ -30,45 +30,33 @@ _BEFORE: Final = {"flips": 1}
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a store was made from; it never changes once written.
-
-    Parameters
-    ----------
-    slide, bundle
-        Which slide (level-0 pixels, um/px) and which model.
-    engine, precision
-        What ran the model, and what it computed in.
-    engine_reason
-        Why that engine was taken.
-    classes
-        Names and colours, by label.
-    grid
-        The tiles, in model pixels.
-    scale
-        Level-0 pixels per model pixel.
-    settings
-        Whatever else changes the candidates: least score, batch, flips.
-    tiles
-        int64 (T,): the tiles with tissue, row * columns + column, ascending. Part ``i`` holds
-        tiles ``128 * i`` to ``128 * i + 127`` of these.
-    tissue_mm2
-        Area of the tissue.
-    versions
-        Of the programs that made it.
-    """
+    """What a store was made from; it never changes once written."""
 
     slide: SlideFacts
+    """which slide: level-0 pixels, um/px"""
     bundle: BundleFacts
+    """which model"""
     engine: str
+    """what ran the model"""
     precision: str
+    """what it computed in"""
     engine_reason: str
+    """why that engine was taken"""
     classes: tuple[NucleusClass, ...]
+    """names and colours, by label"""
     grid: Grid
+    """the tiles, in model pixels"""
     scale: float
+    """level-0 pixels per model pixel"""
     settings: Mapping[str, float]
+    """whatever else changes the candidates: least score, batch, flips"""
     tiles: NDArray[np.int64]
+    """int64 (T,): the tiles with tissue, row * columns + column, ascending. Part ``i`` holds tiles
+    ``128 * i`` to ``128 * i + 127`` of these"""
     tissue_mm2: float
+    """area of the tissue"""
     versions: Mapping[str, str]
+    """of the programs that made it"""
 
     @property
     def parts(self) -> int:

@@ -53,7 +53,12 @@ class MemoryParts:
 
     def iter_nuclei(self, view: View) -> Iterator[Nuclei]:
         """Return each nucleus that a view shows once, some thousands at a time."""
-        made = self.manifest
+        manifest = self.manifest
         return iter_nuclei(
-            self.parts, made.grid, made.scale, made.slide, made.ran(self.skipped), view
+            self.parts,
+            manifest.grid,
+            manifest.scale,
+            manifest.slide,
+            manifest.ran(self.skipped),
+            view,
         )

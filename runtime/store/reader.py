@@ -23,21 +23,14 @@ _AGAIN = "run nuhtc-run again with the same arguments"
 
 @dataclass(frozen=True)
 class Store:
-    """A finished store, open for reading; nothing is ever written to it.
-
-    Parameters
-    ----------
-    folder
-        Where it is.
-    manifest
-        What it was made from.
-    entries
-        Its parts, in order.
-    """
+    """A finished store, open for reading; nothing is ever written to it."""
 
     folder: Path
+    """where it is"""
     manifest: Manifest
+    """what it was made from"""
     entries: tuple[Entry, ...]
+    """its parts, in order"""
 
     @property
     def skipped(self) -> NDArray[np.int64]:
@@ -78,8 +71,10 @@ class Store:
         StoreError
             When a part is missing or damaged.
         """
-        made = self.manifest
-        return iter_nuclei(self.parts(), made.grid, made.scale, made.slide, self.ran, view)
+        manifest = self.manifest
+        return iter_nuclei(
+            self.parts(), manifest.grid, manifest.scale, manifest.slide, self.ran, view
+        )
 
     def verify(self) -> int:
         """Check every checksum and decode every part; return the bytes checked.
@@ -140,5 +135,5 @@ def read_part(folder: Path, entry: Entry, manifest: Manifest) -> Candidates:
 
 
 def is_whole(data: bytes, entry: Entry) -> bool:
-    """Whether a part's bytes are those the ledger names."""
+    """Tell whether a part's bytes are those the ledger names."""
     return len(data) == entry.size and hashlib.sha256(data).hexdigest() == entry.sha256

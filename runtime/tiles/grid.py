@@ -22,23 +22,17 @@ Numbers = TypeVar("Numbers", int, NDArray[np.int32], NDArray[np.int64])
 
 @dataclass(frozen=True)
 class Grid:
-    """Tiles over a slide of `width` x `height` model pixels.
-
-    Attributes
-    ----------
-    width, height
-        The slide's size in model pixels.
-    tile
-        Side of a tile in model pixels.
-    overlap
-        Model pixels shared by neighbouring tiles; at most half a tile, so that only
-        neighbours overlap.
-    """
+    """Tiles over a slide of `width` x `height` model pixels."""
 
     width: int
+    """the slide's, in model pixels"""
     height: int
+    """the slide's, in model pixels"""
     tile: int
+    """side of a tile in model pixels"""
     overlap: int
+    """model pixels shared by neighbouring tiles; at most half a tile, so that only neighbours
+    overlap"""
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:
@@ -90,11 +84,11 @@ class Grid:
         return col * self.stride, row * self.stride
 
     def x_borders(self) -> NDArray[np.int64]:
-        """Give the x of the borders between cores in model pixels, ascending (cols - 1,)."""
+        """Return the x of the borders between cores in model pixels, ascending (cols - 1,)."""
         return self._border(np.arange(1, self.cols, dtype=np.int64))
 
     def y_borders(self) -> NDArray[np.int64]:
-        """Give the y of the borders between cores in model pixels, ascending (rows - 1,)."""
+        """Return the y of the borders between cores in model pixels, ascending (rows - 1,)."""
         return self._border(np.arange(1, self.rows, dtype=np.int64))
 
     def owner(
@@ -102,11 +96,11 @@ class Grid:
         x: NDArray[np.floating] | NDArray[np.integer],
         y: NDArray[np.floating] | NDArray[np.integer],
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Give the row and col of the tile whose core holds each point (model pixels)."""
+        """Return the row and col of the tile whose core holds each point (model pixels)."""
         return self._owner(y, self.rows), self._owner(x, self.cols)
 
     def _border(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Give the border before the core `index`: the middle of the overlap, rounded down."""
+        """Return the border before the core `index`: the middle of the overlap, rounded down."""
         return np.asarray(index * self.stride + self.overlap // 2)
 
     def _owner(

@@ -26,24 +26,16 @@ BLOCK_PX: Final = 2 << 20
 
 @dataclass(frozen=True)
 class Block:
-    """Neighbouring tiles of one row, read together.
-
-    Attributes
-    ----------
-    tiles
-        RGB (tile, tile, 3) each, views of one picture; white where the slide is damaged.
-    damaged
-        For each tile, the damaged areas that it touches, in level-0 pixels.
-    lost
-        For each tile, whether nothing of it on the slide can be read.
-    reason
-        What was wrong first, "" where nothing was.
-    """
+    """Neighbouring tiles of one row, read together."""
 
     tiles: tuple[NDArray[np.uint8], ...]
+    """RGB (tile, tile, 3) each, views of one picture; white where the slide is damaged"""
     damaged: tuple[tuple[Area, ...], ...]
+    """for each tile, the damaged areas that it touches, in level-0 pixels"""
     lost: tuple[bool, ...]
+    """for each tile, whether nothing of it on the slide can be read"""
     reason: str
+    """what was wrong first, "" where nothing was"""
 
 
 def read_block(slide: Slide, grid: Grid, row: int, cols: range, scale: float) -> Block:
@@ -77,10 +69,10 @@ def read_block(slide: Slide, grid: Grid, row: int, cols: range, scale: float) ->
     return Block(
         tuple(pixels[:, start : start + grid.tile] for start in starts),
         tuple(
-            tuple(_on_level_0(cell, downsample, slide) for cell in region.damaged_in(one))
-            for one in sources
+            tuple(_on_level_0(cell, downsample, slide) for cell in region.damaged_in(tile_area))
+            for tile_area in sources
         ),
-        tuple(region.lost(one) for one in sources),
+        tuple(region.lost(tile_area) for tile_area in sources),
         region.reason,
     )
 

@@ -56,19 +56,14 @@ DILATE_UM: Final = 16.0
 
 @dataclass(frozen=True)
 class Tissue:
-    """Which part of a slide is tissue.
-
-    Attributes
-    ----------
-    mask
-        bool (height, width), over the whole slide.
-    width_um, height_um
-        The slide's size in microns.
-    """
+    """Which part of a slide is tissue."""
 
     mask: NDArray[np.bool_]
+    """bool (height, width), over the whole slide"""
     width_um: float
+    """the slide's, in microns"""
     height_um: float
+    """the slide's, in microns"""
 
     @property
     def area_mm2(self) -> float:
@@ -148,7 +143,7 @@ def tissue_mask(thumbnail: NDArray[np.uint8], mpp: float = MASK_MPP) -> NDArray[
 
 
 def _texture(thumbnail: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Give the standard deviation of every 3 x 3 neighbourhood, in the channel that stain dims."""
+    """Return the standard deviation of each 3 x 3 neighbourhood, in the channel that stain dims."""
     grey = thumbnail.min(axis=2).astype(np.float32)
     mean = ndimage.uniform_filter(grey, 3)
     square = ndimage.uniform_filter(grey * grey, 3)
@@ -158,7 +153,7 @@ def _texture(thumbnail: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _glass(
     thumbnail: NDArray[np.uint8], texture: NDArray[np.float32]
 ) -> NDArray[np.float32] | None:
-    """Give the usual colour of glass (3,), or None where the picture shows none."""
+    """Return the usual colour of glass (3,), or None where the picture shows none."""
     low, high = thumbnail.min(axis=2), thumbnail.max(axis=2)
     glass = (low >= GLASS_LEVEL) & (high - low <= GLASS_TINT) & (texture <= TEXTURE)
     if glass.mean() < GLASS_SHARE:
@@ -167,7 +162,7 @@ def _glass(
 
 
 def _density(thumbnail: NDArray[np.uint8], glass: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give the decadic optical density against the glass in the densest channel."""
+    """Return the decadic optical density against the glass in the densest channel."""
     grey = np.arange(256, dtype=np.float32).clip(1)
     curves = [np.log10(np.maximum(level / grey, 1), dtype=np.float32) for level in glass]
     channels = [curve[thumbnail[..., index]] for index, curve in enumerate(curves)]
@@ -187,7 +182,7 @@ def _without_small(mask: NDArray[np.bool_], pixels: float) -> NDArray[np.bool_]:
 def _cells(
     count: int, grid: Grid, cells_per_px: float, limit: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give the half-open range of mask cells below each tile of a row or column."""
+    """Return the half-open range of mask cells below each tile of a row or column."""
     start = np.arange(count) * grid.stride
     first = np.floor(start * cells_per_px)
     last = np.ceil((start + grid.tile) * cells_per_px)

@@ -164,8 +164,8 @@ def _head(target: Target) -> bytes:
         },
         "licenses": [],
         "categories": [
-            {"id": number, "name": one.name, "supercategory": "nucleus"}
-            for number, one in enumerate(target.classes, start=1)
+            {"id": number, "name": cls.name, "supercategory": "nucleus"}
+            for number, cls in enumerate(target.classes, start=1)
         ],
         "images": [
             {

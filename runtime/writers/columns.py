@@ -100,9 +100,9 @@ def digests(nuclei: Nuclei, slide_digest: str, kind: bytes = b"") -> NDArray[np.
     bounds = (nuclei.offsets * (2 * nuclei.coords.itemsize)).tolist()
     found = bytearray()
     for low, high in pairwise(bounds):
-        one = slide.copy()
-        one.update(data[low:high])
-        found += one.digest()[:16]
+        hasher = slide.copy()
+        hasher.update(data[low:high])
+        found += hasher.digest()[:16]
     return np.frombuffer(found, np.uint8).reshape(-1, 16)
 
 

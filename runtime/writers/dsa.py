@@ -52,8 +52,8 @@ def open_dsa(target: Target, *, most_bytes: int = MOST_BYTES) -> Iterator[Output
     with Files() as files:
         files.enter_context(made_folder(folder, files))
         documents = [
-            _Document(files, target, folder, number, one, most_bytes)
-            for number, one in enumerate(target.classes)
+            _Document(files, target, folder, number, cls, most_bytes)
+            for number, cls in enumerate(target.classes)
         ]
 
         def write(nuclei: Nuclei) -> None:
@@ -116,8 +116,8 @@ def _elements(nuclei: Nuclei, target: Target, kind: NucleusClass) -> memoryview:
     rgb = ", ".join(map(str, kind.color)).encode()
     numbers = [b',"user":{"score":']
     numbers += [
-        (b',"probabilities":{' if i == 0 else b",") + orjson.dumps(one.name) + b":"
-        for i, one in enumerate(target.classes)
+        (b',"probabilities":{' if i == 0 else b",") + orjson.dumps(cls.name) + b":"
+        for i, cls in enumerate(target.classes)
     ]
     digest = columns.digests(nuclei, target.slide.digest)
     style = (

@@ -168,8 +168,8 @@ def _describe(database: sqlite3.Connection, target: Target) -> None:
     put(
         "INSERT INTO category VALUES (?,?,?)",
         [
-            (number, one.name, "#{:02x}{:02x}{:02x}".format(*one.color))
-            for number, one in enumerate(target.classes, start=1)
+            (number, cls.name, "#{:02x}{:02x}{:02x}".format(*cls.color))
+            for number, cls in enumerate(target.classes, start=1)
         ],
     )
     put(

@@ -227,8 +227,8 @@ def _with_legend(
     out = Image.new("RGB", size, "white")
     out.paste(picture, (0, 0))
     draw = ImageDraw.Draw(out)
-    for entry, one, (x, line) in zip(entries, classes, places, strict=True):
+    for entry, cls, (x, line) in zip(entries, classes, places, strict=True):
         y = picture.height + line * _LEGEND_PX
-        draw.rectangle((x + 12, y + 12, x + 32, y + 32), fill=one.color, outline="black")
+        draw.rectangle((x + 12, y + 12, x + 32, y + 32), fill=cls.color, outline="black")
         draw.text((x + _LEGEND_PX, y + 9), entry, fill="black", font=font)
     return out

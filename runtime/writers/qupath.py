@@ -138,8 +138,8 @@ class _Collection:
         ]
 
 
-def _class_text(one: NucleusClass) -> bytes:
-    classification = orjson.dumps({"name": one.name, "color": list(one.color)})
+def _class_text(cls: NucleusClass) -> bytes:
+    classification = orjson.dumps({"name": cls.name, "color": list(cls.color)})
     return (
         b'"properties":{"objectType":"detection","classification":'
         + classification

@@ -17,31 +17,22 @@ from nuhtc.runtime.slides.slide import SlideFacts
 
 @dataclass(frozen=True)
 class Target:
-    """Where outputs go and what they say besides the nuclei.
-
-    Parameters
-    ----------
-    folder, stem
-        Files are `folder/<stem>.<suffix>`.
-    slide
-        The slide; coordinates are pixels of its level 0.
-    classes
-        Names and colours, by label.
-    tiles
-        int64 (T,): the tiles that were run, ascending.
-    tile_boxes
-        int64 (T, 4): x, y, width, height of each in level-0 pixels.
-    run
-        What made the nuclei: model, settings, versions.
-    """
+    """Where outputs go and what they say besides the nuclei."""
 
     folder: Path
+    """where the files go"""
     stem: str
+    """files are `folder/<stem>.<suffix>`"""
     slide: SlideFacts
+    """the slide; coordinates are pixels of its level 0"""
     classes: Sequence[NucleusClass]
+    """names and colours, by label"""
     tiles: NDArray[np.int64]
+    """int64 (T,): the tiles that were run, ascending"""
     tile_boxes: NDArray[np.int64]
+    """int64 (T, 4): x, y, width, height of each in level-0 pixels"""
     run: Mapping[str, object]
+    """what made the nuclei: model, settings, versions"""
 
     def path(self, suffix: str) -> Path:
         """Return where the output with this suffix belongs."""
@@ -54,18 +45,12 @@ Write = Callable[[Nuclei], None]
 
 @dataclass(frozen=True)
 class Output:
-    """A format being written.
-
-    Parameters
-    ----------
-    write
-        Takes the nuclei.
-    paths
-        Where the files will be, as they are begun.
-    """
+    """A format being written."""
 
     write: Write
+    """takes the nuclei"""
     paths: list[Path]
+    """where the files will be, as they are begun"""
 
 
 class Files(contextlib.ExitStack):

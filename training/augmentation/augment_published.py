@@ -131,7 +131,7 @@ def _window(
 
 
 def _start(side: int, reach: float, point: float | None, rng: np.random.Generator) -> int:
-    """Where a window of a length starts along a side, so that it holds the point."""
+    """Return where a window of a length starts along a side, so that it holds the point."""
     low, high = sorted((0.0, side - reach))
     if point is not None:
         low, high = max(low, point - reach), min(high, point)
@@ -141,7 +141,7 @@ def _start(side: int, reach: float, point: float | None, rng: np.random.Generato
 def _change_light(
     rgb: NDArray[np.uint8], rng: np.random.Generator, settings: PublishedAugment
 ) -> NDArray[np.uint8]:
-    """Brightness, contrast, saturation, hue and order of the channels."""
+    """Change brightness, contrast, saturation, hue and the order of the channels."""
     changed = rgb.astype(np.float32)
     if rng.random() < settings.photometric:
         changed += np.float32(rng.uniform(-settings.brightness, settings.brightness))

@@ -48,28 +48,28 @@ def to_bytes(picture: Picture) -> NDArray[np.uint8]:
 
 
 def gaussian_noise(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Noise of the same strength everywhere, as of a camera's electronics."""
+    """Add noise of the same strength everywhere, as of a camera's electronics."""
     return picture + (0.08 * 255) * rng.standard_normal(picture.shape, np.float32)
 
 
 def shot_noise(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Noise of counted photons: white is 60 of them."""
+    """Add the noise of counted photons: white is 60 of them."""
     return (rng.poisson(picture * (60 / 255)) * (255 / 60)).astype(np.float32)
 
 
 def impulse_noise(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Salt and pepper: three values in a hundred become 0 or 255."""
+    """Add salt and pepper: three values in a hundred become 0 or 255."""
     draw = rng.random(picture.shape, np.float32)
     return np.where(draw < 0.015, np.float32(0), np.where(draw < 0.03, np.float32(255), picture))
 
 
 def speckle_noise(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Noise in proportion to the light."""
+    """Add noise in proportion to the light."""
     return picture + 0.15 * picture * rng.standard_normal(picture.shape, np.float32)
 
 
 def gaussian_blur(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Blur of one pixel's standard deviation."""
+    """Blur with a standard deviation of one pixel."""
     return np.asarray(ndimage.gaussian_filter(picture, (1, 1, 0), mode="nearest"), np.float32)
 
 
@@ -96,7 +96,7 @@ def motion_blur(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def pixelate(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Fewer pixels: six for every ten."""
+    """Take fewer pixels: six for every ten."""
     height, width = picture.shape[:2]
     small = (max(1, int(width * 0.6)), max(1, int(height * 0.6)))
     reduced = Image.fromarray(to_bytes(picture)).resize(small, Image.Resampling.BOX)
@@ -104,7 +104,7 @@ def pixelate(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def jpeg_compression(picture: Picture, rng: np.random.Generator) -> Picture:
-    """JPEG of quality 25."""
+    """Compress as JPEG of quality 25."""
     file = io.BytesIO()
     Image.fromarray(to_bytes(picture)).save(file, "JPEG", quality=25)
     with Image.open(file) as read:
@@ -112,7 +112,7 @@ def jpeg_compression(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def brightness(picture: Picture, rng: np.random.Generator) -> Picture:
-    """More light: the value of HSV rises by a tenth of white; hue and saturation stay."""
+    """Add light: the value of HSV rises by a tenth of white; hue and saturation stay."""
     value = hsv_value(picture)
     raised = np.minimum(value + np.float32(25.5), np.float32(255))
     factor = raised / np.where(value > 0, value, np.float32(1))
@@ -121,13 +121,13 @@ def brightness(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def contrast(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Less contrast: each channel comes closer to its mean."""
+    """Reduce the contrast: each channel comes closer to its mean."""
     mean = picture.mean(axis=(0, 1))
     return np.asarray((picture - mean) * np.float32(0.4) + mean, np.float32)
 
 
 def saturate(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Less colour: three tenths of the saturation of HSV; hue and value stay."""
+    """Reduce the colour: three tenths of the saturation of HSV; hue and value stay."""
     return scale_saturation(picture, 0.3)
 
 
@@ -142,7 +142,7 @@ def scale_saturation(picture: Picture, factor: float) -> Picture:
 
 
 def hsv_value(picture: Picture) -> Picture:
-    """HSV's value (H, W, 1): the brightest channel."""
+    """Return HSV's value (H, W, 1): the brightest channel."""
     # Three times as fast as max(axis=2), which takes every pixel by itself.
     return np.maximum(np.maximum(picture[..., :1], picture[..., 1:2]), picture[..., 2:])
 
@@ -150,7 +150,7 @@ def hsv_value(picture: Picture) -> Picture:
 def _spread(
     picture: Picture, steps: Sequence[tuple[int, int]], weights: NDArray[np.float64]
 ) -> Picture:
-    """Weighted mean of the picture moved by each (x, y); its edges are repeated outside."""
+    """Return the weighted mean of the picture moved by each (x, y); edges are repeated outside."""
     height, width = picture.shape[:2]
     margin = max(max(abs(x), abs(y)) for x, y in steps)
     wide = np.pad(picture, ((margin, margin), (margin, margin), (0, 0)), mode="edge")

@@ -39,7 +39,7 @@ class TileTargets:
 def make_targets(
     rgb: NDArray[np.uint8], instances: NDArray[np.int32], types: NDArray[np.int64] | None
 ) -> TileTargets:
-    """Boxes, classes and numbers of the nuclei visible in a tile.
+    """Return the boxes, classes and numbers of the nuclei visible in a tile.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def batches(
     workers: int,
     share: Share,
 ) -> Iterator[list[TileTargets]]:
-    """Give the process its share of batches ``first_step`` to ``last_step - 1`` of the sequence."""
+    """Return the process's share of batches ``first_step`` to ``last_step - 1`` of the sequence."""
     loader = DataLoader(
         tiles,
         batch_sampler=_Steps(first_step, last_step, batch, share),
@@ -186,5 +186,5 @@ def batches(
 
 
 def stack_pictures(batch: Sequence[TileTargets], device: torch.device) -> Tensor:
-    """The batch's pictures, uint8 (B, H, W, 3), on the device."""
+    """Return the batch's pictures, uint8 (B, H, W, 3), on the device."""
     return torch.stack([tile.rgb for tile in batch]).to(device, non_blocking=True)

@@ -59,7 +59,7 @@ def save(path: Path, info: CheckpointInfo, weights: dict[str, Tensor], **more: A
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, all the way down."""
+    """Turn tuples into lists, all the way down."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -117,7 +117,7 @@ def parse(path: Path, content: Any) -> tuple[CheckpointInfo, dict[str, Any]]:
 
 
 def _info(raw: dict[str, Any]) -> CheckpointInfo:
-    """The description, back from plain values."""
+    """Return the description, back from plain values."""
     return CheckpointInfo(
         preset=raw["preset"],
         classes=tuple(NucleusClass(c["name"], tuple(c["color"])) for c in raw["classes"]),

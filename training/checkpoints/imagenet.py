@@ -66,7 +66,7 @@ def load_timm_swin(backbone: SwinTransformer, weights: Mapping[str, Tensor]) -> 
 
 
 def _timm_name(name: str) -> str | None:
-    """Timm's name of one of our tensors; None for those it has not."""
+    """Return Timm's name of one of our tensors; None for those it has not."""
     module, _, rest = name.partition(".")
     if module == "patch":
         return f"patch_embed.proj.{rest}"

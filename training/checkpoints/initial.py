@@ -22,7 +22,7 @@ def initialise(
     preset: Preset,
     fresh_modules: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Give a network the weights of a checkpoint, all but those of other classes.
+    """Load the weights of a checkpoint into a network, all but those of other classes.
 
     Of several checkpoints it gets the mean (Wortsman et al., Model soups, 2022), which is of use
     where one was trained from another or both from a third.
@@ -66,7 +66,7 @@ def initialise(
 
 
 def _mean(tensors: list[Tensor]) -> Tensor:
-    """The mean; of whole numbers, which only count batches, the last."""
+    """Return the mean; of whole numbers, which only count batches, the last."""
     if len(tensors) == 1 or not tensors[0].is_floating_point():
         return tensors[-1]
     return torch.stack(tensors).mean(dim=0)
@@ -75,7 +75,7 @@ def _mean(tensors: list[Tensor]) -> Tensor:
 def _weights(
     network: NuHTC, file: CheckpointFile, preset: Preset, fresh_modules: Sequence[str]
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """What a file has for the network, and what stays fresh because the file does not fit."""
+    """Return what a file has for the network, and what stays fresh as the file does not fit."""
     check_preset(file.path, file.preset, preset.name)
     weights = {
         name: tensor for name, tensor in file.weights.items() if _part(name) not in fresh_modules
@@ -96,5 +96,5 @@ def _weights(
 
 
 def _part(name: str) -> str:
-    """The part of the network that a tensor belongs to."""
+    """Return the part of the network that a tensor belongs to."""
     return name.partition(".")[0]

@@ -138,7 +138,7 @@ def check_preset(path: Path, found: str, wanted: str | None) -> None:
 
 
 def _classes_of(path: Path, published: Published) -> tuple[NucleusClass, ...]:
-    """The classes that a published file names."""
+    """Return the classes that a published file names."""
     names, colors = published.class_names, published.class_colors
     if names is None:
         example = ",".join(one.name for one in PANNUKE)

@@ -125,7 +125,7 @@ def parse_published(path: Path, content: Any) -> Published:
 
 
 def _blocks_of_neighbours(x: Tensor) -> Tensor:
-    """Patch-merging weights (..., 4 C) in our order of inputs.
+    """Return patch-merging weights (..., 4 C) in our order of inputs.
 
     Published, each channel has its four neighbours side by side, row by row; ours, each
     neighbour has its channels side by side, column by column. The outputs stay the same.
@@ -202,7 +202,7 @@ def _our_name(key: str) -> str | None:
 
 
 def published_name(name: str) -> str:
-    """The name that a published file has for a tensor of ours."""
+    """Return the name that a published file has for a tensor of ours."""
     module, _, leaf = name.rpartition(".")
     theirs = _THEIR_MODULES.get(module)
     return name if theirs is None else f"{theirs}.{_THEIR_LEAVES.get(leaf, leaf)}"

@@ -69,7 +69,7 @@ def load_tensors(path: Path) -> Any:
 
 
 def _referred(path: Path) -> set[str]:
-    """Names of the classes and functions that a file refers to."""
+    """Return the names of the classes and functions that a file refers to."""
     if is_zipfile(path):
         with ZipFile(path) as archive:
             entries = [name for name in archive.namelist() if name.endswith("/data.pkl")]
@@ -80,7 +80,7 @@ def _referred(path: Path) -> set[str]:
 
 
 def _globals(file: IO[bytes]) -> list[str]:
-    """Names that one pickle refers to; nothing of it is run."""
+    """Return the names that one pickle refers to; nothing of it is run."""
     found = []
     # A stream that is no pickle is the loader's to refuse.
     with suppress(ValueError, UnicodeDecodeError, IndexError):

@@ -30,7 +30,7 @@ from nuhtc.training.predictions.saved import Saved, open_saved
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     result = argparse.ArgumentParser(
         prog="nuhtc-eval",
         description="Measure a model, or saved predictions of any tool, on annotated pictures: "
@@ -180,7 +180,7 @@ def _evaluate(arguments: argparse.Namespace) -> Iterator[Evaluation]:
 
 
 def _pictures(dataset: AnnotatedSet, which: str) -> list[int]:
-    """The numbers of the pictures to evaluate."""
+    """Return the numbers of the pictures to evaluate."""
     train, held_out = split(dataset)
     indices = {"train": train, "validation": held_out, "all": sorted(train + held_out)}[which]
     if not indices:

@@ -15,7 +15,7 @@ FORMATS = ("folder", "coco", "nuhtc")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     result = argparse.ArgumentParser(
         prog="nuhtc-prepare",
         formatter_class=argparse.RawDescriptionHelpFormatter,

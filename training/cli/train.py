@@ -35,7 +35,7 @@ DEFAULTS = LoopSettings()
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     result = argparse.ArgumentParser(
         prog=PROG,
         description="Train a network on annotated pictures: PanNuke, CoNSeP, CoNIC, COCO "
@@ -189,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_recipe(usual: Recipe, arguments: argparse.Namespace) -> Recipe:
-    """The preset's recipe with what the command line changes of it."""
+    """Return the preset's recipe with what the command line changes of it."""
     given = {
         field: getattr(arguments, name)
         for field, name in (
@@ -216,7 +216,7 @@ def make_recipe(usual: Recipe, arguments: argparse.Namespace) -> Recipe:
 def make_settings(
     recipe: Recipe, pictures: int, device: torch.device, arguments: argparse.Namespace
 ) -> LoopSettings:
-    """Length and bookkeeping of the run."""
+    """Return the length and bookkeeping of the run."""
     epochs = arguments.epochs or (None if arguments.steps else recipe.epochs)
     if epochs is not None:
         steps = epochs * math.ceil(pictures / recipe.batch)
@@ -239,7 +239,7 @@ def start_network(
     arguments: argparse.Namespace,
     starts: Sequence[CheckpointFile] = (),
 ) -> NuHTC:
-    """The network with the weights that training starts from."""
+    """Return the network with the weights that training starts from."""
     network = preset.build(classes)
     if (arguments.out / "last.pt").exists():
         return network  # the run goes on with its own weights
@@ -297,7 +297,7 @@ def _own_folder(folder: Path) -> AbstractContextManager[None]:
 
 
 def _data(chosen: Selection, starts: Sequence[CheckpointFile]) -> tuple[DataSource, ...]:
-    """All data that have a part in the weights, those of the start weights too."""
+    """Return all data that have a part in the weights, those of the start weights too."""
     before = (source for start in starts for source in start.data)
     return tuple(dict.fromkeys((*chosen.infos, *before)))
 

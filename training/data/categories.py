@@ -48,7 +48,7 @@ PALETTE = (
 def read_categories(
     raw: object, path: Path
 ) -> tuple[tuple[NucleusClass, ...] | None, dict[object, int]]:
-    """The classes of a COCO file, in the order of the categories' ids.
+    """Return the classes of a COCO file, in the order of the categories' ids.
 
     A category's ``color``, red, green and blue, is used where there is one. Otherwise the
     names are looked up, NuHTC's too, in upper or lower case.
@@ -87,7 +87,7 @@ def read_categories(
 
 
 def _known_set(items: list[dict[str, Any]], names: list[str]) -> tuple[NucleusClass, ...] | None:
-    """A known data set's classes, if these are exactly they, without colours of their own."""
+    """Return a known set's classes, if these are exactly they, without colours of their own."""
     if any(is_color(item.get("color")) for item in items):
         return None
     wanted = [name.lower() for name in names]
@@ -99,10 +99,10 @@ def _known_set(items: list[dict[str, Any]], names: list[str]) -> tuple[NucleusCl
 
 def _one_by_one(items: list[dict[str, Any]], names: list[str]) -> tuple[NucleusClass, ...]:
     known = {
-        name.lower(): one.color
+        name.lower(): cls.color
         for classes, theirs in reversed(NUHTC_NAMES.items())
-        for one, other in zip(classes, theirs, strict=True)
-        for name in (other, one.name)
+        for cls, other in zip(classes, theirs, strict=True)
+        for name in (other, cls.name)
     }
     found: list[NucleusClass] = []
     for index, (item, name) in enumerate(zip(items, names, strict=True)):

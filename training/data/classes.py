@@ -63,13 +63,13 @@ KNOWN = {
 
 
 def describe(name: str) -> DataSource:
-    """What is known of a data set; ``pannuke-fold1`` is PanNuke."""
+    """Return what is known of a data set; ``pannuke-fold1`` is PanNuke."""
     known = KNOWN.get(name.split("-", 1)[0])
     return known if known is not None else DataSource(name, "unknown", "unknown")
 
 
 def parse_classes(text: str) -> tuple[NucleusClass, ...]:
-    """Classes from ``Name,Name=#rrggbb,...``.
+    """Read classes from ``Name,Name=#rrggbb,...``.
 
     A class without a colour gets PanNuke's if PanNuke has one of that name, else one of as
     many evenly spaced hues.

@@ -67,15 +67,15 @@ class CocoSet:
             raise DataError(f"{path}: no COCO file; it needs images, annotations and categories")
         if not raw["images"]:
             raise DataError(f"{path}: lists no images; an annotation file needs one at least")
-        said = raw.get("info")
-        said = said if isinstance(said, dict) else {}
-        self.mpp = read_mpp(said["mpp"], path) if "mpp" in said else DEFAULT_MPP
-        self.name = _text(said.get("name")) or _name_of(self.path)
+        info = raw.get("info")
+        info = info if isinstance(info, dict) else {}
+        self.mpp = read_mpp(info["mpp"], path) if "mpp" in info else DEFAULT_MPP
+        self.name = _text(info.get("name")) or _name_of(self.path)
         known = describe(self.name)
         self.info = DataSource(
-            _text(said.get("title")) or known.name,
-            _text(said.get("licence")) or known.licence,
-            _text(said.get("source")) or known.source,
+            _text(info.get("title")) or known.name,
+            _text(info.get("licence")) or known.licence,
+            _text(info.get("source")) or known.source,
         )
         self.classes: tuple[NucleusClass, ...] | None
         self.classes, index_of = read_categories(raw.get("categories"), path)
@@ -86,7 +86,7 @@ class CocoSet:
     def _add(
         self, annotations: list[Any], place_of: dict[object, int], index_of: dict[object, int]
     ) -> None:
-        """Give each picture its annotations; crowds are left out."""
+        """Add each picture's annotations; crowds are left out."""
         for number, item in enumerate(annotations, 1):
             if not isinstance(item, dict):
                 raise DataError(f"{self.path}: annotation number {number} is no object")
@@ -104,7 +104,7 @@ class CocoSet:
             picture.nuclei.append((called, index_of[item["category_id"]], item.get("segmentation")))
 
     def names(self) -> Sequence[str]:
-        """The pictures' names: their files' without ending, folders joined by ``_``."""
+        """Return the pictures' names: their files' without ending, folders joined by ``_``."""
         return [picture.name for picture in self._pictures]
 
     def __len__(self) -> int:
@@ -142,7 +142,7 @@ def _text(value: object) -> str | None:
 
 
 def _name_of(path: Path) -> str:
-    """``pannuke-fold1`` for NuHTC's PanNuke_annt_RLE_fold1.json; else the file's or folder's."""
+    """Return ``pannuke-fold1`` for PanNuke_annt_RLE_fold1.json; else the file's or folder's."""
     stem = path.stem.lower()
     nuhtc = re.fullmatch(r"(.+?)_annt_rle(?:_(.+))?", stem)
     if nuhtc:
@@ -151,7 +151,7 @@ def _name_of(path: Path) -> str:
 
 
 def _read_images(items: list[Any], path: Path) -> tuple[list[Picture], dict[object, int]]:
-    """The pictures, and where each id is among them."""
+    """Return the pictures, and where each id is among them."""
     pictures: list[Picture] = []
     place_of: dict[object, int] = {}
     names: set[str] = set()
@@ -183,7 +183,7 @@ def _read_images(items: list[Any], path: Path) -> tuple[list[Picture], dict[obje
 
 
 def _find_images(path: Path, first: str, given: Path | None) -> Path:
-    """The folder that the pictures are in, judged by the first one."""
+    """Return the folder that the pictures are in, judged by the first one."""
     if given is not None:
         if not given.is_dir():
             raise DataError(f"{given}: no such folder of pictures")

@@ -63,7 +63,7 @@ class ConicSet:
         )
 
     def names(self) -> Sequence[str]:
-        """The pictures' names, in order."""
+        """Return the pictures' names, in order."""
         return self._names
 
     def __len__(self) -> int:
@@ -81,7 +81,7 @@ class ConicSet:
 
 
 def _read_names(path: Path, count: int) -> list[str]:
-    """The pictures' names, from the table where there is one."""
+    """Return the pictures' names, from the table where there is one."""
     if not path.exists():
         return [f"conic_{index + 1}" for index in range(count)]
     try:

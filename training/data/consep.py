@@ -28,7 +28,7 @@ KEYS = ("inst_map", "type_map", "inst_type")
 
 
 def find_base(path: Path) -> Path | None:
-    """The folder of ``Images`` and of ``Labels`` with ``.mat`` files; Train before Test."""
+    """Return the folder of ``Images`` and of ``Labels`` with ``.mat`` files; Train before Test."""
     for base in (path, path / "Train", path / "train", path / "Test", path / "test"):
         if any((_inner(base, "labels")).glob("*.mat")):
             return base
@@ -72,7 +72,7 @@ class ConsepSet:
         return self._labels / f"{self._images[index].stem}.mat"
 
     def names(self) -> Sequence[str]:
-        """The pictures' names, in order."""
+        """Return the pictures' names, in order."""
         return [path.stem for path in self._images]
 
     def __len__(self) -> int:
@@ -97,13 +97,13 @@ class ConsepSet:
 
 
 def _inner(base: Path, name: str) -> Path:
-    """``Images`` or ``images``, whichever there is."""
+    """Return ``Images`` or ``images``, whichever there is."""
     given = base / name.capitalize()
     return given if given.is_dir() else base / name
 
 
 def _read_mat(label: Path) -> dict[str, NDArray[np.int64]]:
-    """The nuclei of a label file, and their types where it has any."""
+    """Return the nuclei of a label file, and their types where it has any."""
     try:
         found: dict[str, Any] = loadmat(BytesIO(label.read_bytes()), variable_names=KEYS)
     except FileNotFoundError as error:
@@ -132,7 +132,7 @@ def _merge(types: NDArray[np.int64], label: Path) -> NDArray[np.int64]:
 def _types_in_order(
     merged: NDArray[np.int64], numbers: NDArray[np.int64], label: Path
 ) -> NDArray[np.int64]:
-    """The class of each nucleus, from a list in the order of the numbers."""
+    """Return the class of each nucleus, from a list in the order of the numbers."""
     given = merged.ravel()
     if len(given) == len(numbers) - 1:
         types = given

@@ -38,7 +38,7 @@ class Report:
     """one line each, naming the file or picture"""
 
     def as_json(self) -> dict[str, Any]:
-        """The report as plain values."""
+        """Return the report as plain values."""
         return {
             "name": self.name,
             "title": self.title,
@@ -59,7 +59,7 @@ class Report:
         }
 
     def as_text(self) -> str:
-        """The report as a table for people."""
+        """Return the report as a table for people."""
         sizes = ", ".join(
             f"{count:,} of {size}" if len(self.sizes) > 1 else size
             for size, count in self.sizes.most_common(4)
@@ -143,5 +143,5 @@ def _count(report: Report, source: AnnotatedSet, image: AnnotatedImage) -> None:
             report.classes[NO_CLASS] += nuclei
         return
     counts = np.bincount(image.types[1:], minlength=len(source.classes))
-    for one, count in zip(source.classes, counts, strict=True):
-        report.classes[one.name] += int(count)
+    for cls, count in zip(source.classes, counts, strict=True):
+        report.classes[cls.name] += int(count)

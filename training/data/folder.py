@@ -71,7 +71,7 @@ def read_image(image: Path, label: Path, classes: int) -> AnnotatedImage:
 
 
 def _read_arrays(label: Path) -> dict[str, NDArray[np.int64]]:
-    """The maps of a label file."""
+    """Return the maps of a label file."""
     try:
         # From memory: over a damaged file NumPy would leave the file open.
         with np.load(io.BytesIO(label.read_bytes()), allow_pickle=False) as archive:
@@ -106,20 +106,22 @@ class FolderSet:
         self._images = find_pictures(base / "images", self._labels, ".npz")
         if not self._images:
             raise DataError(f"{root}: holds no images/*.png (nor train/images/*.png)")
-        said = _read_description(base / DESCRIPTION)
+        description = _read_description(base / DESCRIPTION)
         self.path = root
-        self.name: str = said.get("name", root.name if root.name != "train" else root.parent.name)
-        self.mpp: float = said.get("mpp", DEFAULT_MPP)
+        self.name: str = description.get(
+            "name", root.name if root.name != "train" else root.parent.name
+        )
+        self.mpp: float = description.get("mpp", DEFAULT_MPP)
         known = describe(self.name)
         self.info = DataSource(
-            said.get("title", known.name),
-            said.get("licence", known.licence),
-            said.get("source", known.source),
+            description.get("title", known.name),
+            description.get("licence", known.licence),
+            description.get("source", known.source),
         )
-        self._tissues: dict[str, str] = said.get("tissues", {})
+        self._tissues: dict[str, str] = description.get("tissues", {})
         self.classes: tuple[NucleusClass, ...] | None
-        if "classes" in said:
-            self.classes = said["classes"]
+        if "classes" in description:
+            self.classes = description["classes"]
         else:
             self.classes = CONSEP if "type_map" in _read_arrays(self._label(0)) else None
 
@@ -127,7 +129,7 @@ class FolderSet:
         return self._labels / f"{self._images[index].stem}.npz"
 
     def names(self) -> Sequence[str]:
-        """The pictures' names, in order."""
+        """Return the pictures' names, in order."""
         return [path.stem for path in self._images]
 
     def __len__(self) -> int:
@@ -141,7 +143,7 @@ class FolderSet:
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    """What ``dataset.json`` says, checked; nothing where there is none."""
+    """Return what ``dataset.json`` says, checked; nothing where there is none."""
     if not path.exists():
         return {}
     raw = load(path, DataError)
@@ -150,15 +152,15 @@ def _read_description(path: Path) -> dict[str, Any]:
     for key in ("name", "title", "licence", "source"):
         if key in raw and (not isinstance(raw[key], str) or not raw[key]):
             raise DataError(f"{path}: {key} must be text")
-    said = dict(raw)
+    description = dict(raw)
     if "mpp" in raw:
-        said["mpp"] = read_mpp(raw["mpp"], path)
+        description["mpp"] = read_mpp(raw["mpp"], path)
     if raw.get("classes") is not None:
-        said["classes"] = _read_classes(raw["classes"], path)
+        description["classes"] = _read_classes(raw["classes"], path)
     tissues = raw.get("tissues", {})
     if not isinstance(tissues, dict) or not all(isinstance(t, str) for t in tissues.values()):
         raise DataError(f"{path}: tissues must give an organ for each picture's name")
-    return said
+    return description
 
 
 def _read_classes(raw: object, path: Path) -> tuple[NucleusClass, ...]:

@@ -72,7 +72,7 @@ class AnnotatedSet(Pictures, Protocol):
         """Name, licence and source, for the cards of models trained on it."""
 
     def names(self) -> Sequence[str]:
-        """The pictures' names, in order, without reading the pictures."""
+        """Return the pictures' names, in order, without reading the pictures."""
 
 
 class Subset:

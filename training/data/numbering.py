@@ -9,7 +9,7 @@ from nuhtc.runtime.ground.errors import DataError
 
 
 def whole_numbers(array: NDArray[Any], where: str) -> NDArray[np.int64]:
-    """The same numbers as int64; some tools store them as floats.
+    """Return the same numbers as int64; some tools store them as floats.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def renumber(raw: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int6
 def majority_types(
     instances: NDArray[np.int32], type_map: NDArray[np.int64], classes: int, where: str
 ) -> NDArray[np.int64]:
-    """The commonest class of each nucleus's pixels.
+    """Return the commonest class of each nucleus's pixels.
 
     Parameters
     ----------
@@ -117,12 +117,12 @@ def commonest(
 
 
 def size_text(array: NDArray[np.generic]) -> str:
-    """Width x height; whatever there is of an array of another kind."""
+    """Return width x height; whatever there is of an array of another kind."""
     return "x".join(str(side) for side in reversed(array.shape)) or "a single number"
 
 
 def flatten(channels: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """One label map of one for each class; a pixel of two classes belongs to the later one.
+    """Make one label map of one for each class; a pixel of two classes is of the later one.
 
     Parameters
     ----------

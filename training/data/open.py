@@ -66,7 +66,7 @@ def _is_consep(path: Path) -> bool:
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether there are label files; a COCO set may have ``images/*.png`` too."""
+    """Tell whether there are label files; a COCO set may have ``images/*.png`` too."""
     return any(
         (base / "labels").is_dir() and any((base / "images").glob("*.png"))
         for base in (path, path / "train")
@@ -74,7 +74,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _coco_file(path: Path) -> Path | None:
-    """The COCO JSON at a path: itself, annotations.json or instances.json in it, or NuHTC's."""
+    """Return the COCO JSON at a path: itself, annotations.json or instances.json in it, NuHTC's."""
     if path.suffix.lower() == ".json" and not path.is_dir():
         return path
     for name in ("annotations.json", "instances.json"):

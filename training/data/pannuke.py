@@ -72,7 +72,7 @@ class PanNukeSet:
             self._tissues += tissues
 
     def names(self) -> Sequence[str]:
-        """The pictures' names: fold1_1 is the first of fold 1."""
+        """Return the pictures' names: fold1_1 is the first of fold 1."""
         return [f"{fold.label}_{index + 1}" for fold, index in self._where]
 
     def __len__(self) -> int:
@@ -90,7 +90,7 @@ class PanNukeSet:
 
 
 def find_folds(path: Path) -> list[Fold]:
-    """The folds at a path, in order of their names; none where there are none."""
+    """Return the folds at a path, in order of their names; none where there are none."""
     if not path.exists():
         return [fold for fold in _below(path.parent) if fold.label == _label(path.name)]
     found = _at(path)
@@ -112,7 +112,7 @@ def _at(path: Path) -> list[Fold]:
 
 
 def _below(root: Path) -> list[Fold]:
-    """The folds of ``images/*`` with ``masks/*``."""
+    """Return the folds of ``images/*`` with ``masks/*``."""
     inner = {file.parent.name for file in root.glob("images/*/images.npy")}
     inner |= {file.parent.name for file in root.glob("masks/*/masks.npy")}
     return [_fold(_label(n), root / "images" / n, root / "masks" / n) for n in sorted(inner)]
@@ -125,7 +125,7 @@ def _fold(label: str, images: Path, masks: Path) -> Fold:
 
 
 def _label(folder: str) -> str:
-    """``fold1`` for a folder of any such name; else the folder's name without spaces."""
+    """Return ``fold1`` for a folder of any such name; else the folder's name without spaces."""
     number = re.search(r"fold[ _-]*(\d+)", folder, re.IGNORECASE)
     return f"fold{int(number[1])}" if number else re.sub(r"[^\w.-]+", "_", folder)
 
@@ -139,7 +139,7 @@ def _open_masks(fold: Fold) -> NDArray[Any]:
 
 
 def _check(fold: Fold) -> list[str | None]:
-    """The tissue of each picture, once it is clear that the arrays belong together."""
+    """Return the tissue of each picture, once it is clear that the arrays belong together."""
     images, masks = _open_images(fold), _open_masks(fold)
     if images.ndim != 4 or images.shape[3] != 3:
         raise DataError(f"{fold.images}: must be (N, H, W, 3), not {images.shape}")

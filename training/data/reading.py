@@ -11,7 +11,7 @@ from nuhtc.runtime.ground.errors import DataError, first_line
 
 
 def find_pictures(images: Path, labels: Path, ending: str) -> list[Path]:
-    """The pictures of a folder, by name, and none of them lost.
+    """Return the pictures of a folder, by name, and none of them lost.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 
 
 def open_npy(path: Path, shape: str) -> NDArray[Any]:
-    """Map a ``.npy`` file into memory, read-only; its numbers are read when they are used.
+    """Open a ``.npy`` file as a memory map, read-only; its numbers are read when they are used.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def open_npy(path: Path, shape: str) -> NDArray[Any]:
 
 
 def picture_values(array: NDArray[Any], where: str) -> NDArray[np.uint8]:
-    """One picture of an ``images.npy`` as uint8; PanNuke stores float64.
+    """Return one picture of an ``images.npy`` as uint8; PanNuke stores float64.
 
     Raises
     ------

@@ -45,7 +45,7 @@ def paint(canvas: NDArray[np.int32], segmentation: object, number: int) -> None:
 
 
 def encode(instances: NDArray[np.int32]) -> list[dict[str, Any]]:
-    """The mask of each nucleus of a label map, as COCO has it.
+    """Return the mask of each nucleus of a label map, as COCO has it.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def _text(runs: list[int]) -> str:
 
 
 def _runs(segmentation: object, height: int, width: int) -> list[NDArray[np.int64]]:
-    """The run lengths of each part of a mask."""
+    """Return the run lengths of each part of a mask."""
     if isinstance(segmentation, list) and segmentation:
         outlines = [_outline(points, height, width) for points in segmentation]
         parts = cast("list[dict[str, bytes]]", coco_mask.frPyObjects(outlines, height, width))
@@ -107,7 +107,7 @@ def _runs(segmentation: object, height: int, width: int) -> list[NDArray[np.int6
 
 
 def _outline(points: Any, height: int, width: int) -> list[float]:
-    """One polygon, checked: the decoder allocates whatever an outline asks for."""
+    """Return one polygon, checked: the decoder allocates whatever an outline asks for."""
     if not isinstance(points, list) or len(points) < 6 or len(points) % 2:
         raise ValueError("a polygon must be x, y, x, y, ... of at least three points")
     if not all(isinstance(one, int | float) for one in points):
@@ -120,7 +120,7 @@ def _outline(points: Any, height: int, width: int) -> list[float]:
 
 
 def _decode(text: str) -> NDArray[np.int64]:
-    """The run lengths of a text."""
+    """Return the run lengths of a text."""
     runs: list[int] = []
     value = shift = 0
     for character in text:

@@ -40,7 +40,7 @@ class Selection:
     infos: tuple[DataSource, ...]
 
     def table(self) -> str:
-        """One line of text for each data set."""
+        """Return one line of text for each data set."""
         names = list(dict.fromkeys([*self.data.train, *self.data.validation]))
         return "\n".join(
             f"  {name}: {len(self.data.train.get(name, ())):,} pictures to learn from, "
@@ -95,7 +95,7 @@ def select(
 
 
 def _classes(typed: Sequence[AnnotatedSet]) -> tuple[NucleusClass, ...]:
-    """The classes that all typed data sets share."""
+    """Return the classes that all typed data sets share."""
     with_classes = [found for found in typed if found.classes is not None]
     if not with_classes:
         return NUCLEUS

@@ -6,7 +6,7 @@ from nuhtc.training.data.images import AnnotatedSet
 
 
 def is_validation(dataset: str, name: str) -> bool:
-    """Whether a picture of a data set is held out.
+    """Tell whether a picture of a data set is held out.
 
     CoNSeP: images whose number leaves 3 when divided by 5 (5 of the 27, every kind of
     tissue among them). TNBC: patients 3 and 8, whole. CoNIC: every sixth source picture,
@@ -24,7 +24,7 @@ def is_validation(dataset: str, name: str) -> bool:
 
 
 def split(dataset: AnnotatedSet) -> tuple[list[int], list[int]]:
-    """The numbers of the pictures to train on, and of those held out."""
+    """Return the numbers of the pictures to train on, and of those held out."""
     train: list[int] = []
     held_out: list[int] = []
     for index, name in enumerate(dataset.names()):

@@ -99,10 +99,10 @@ def _write_folder(source: AnnotatedSet, folder: Path, step: Callable[[], object]
         if image.tissue is not None:
             tissues[image.name] = image.tissue
         step()
-    classes_said = source.classes and [
-        {"name": one.name, "color": list(one.color)} for one in source.classes
+    listed = source.classes and [
+        {"name": cls.name, "color": list(cls.color)} for cls in source.classes
     ]
-    content = {**_said(source), "classes": classes_said, "tissues": tissues}
+    content = {**_info(source), "classes": listed, "tissues": tissues}
     _write_json(folder / DESCRIPTION, content, indent=1)
 
 
@@ -128,7 +128,7 @@ def _write_coco(
             annotations += _annotations(image, len(images), len(annotations) + 1)
             step()
         content = {
-            "info": _said(source) | ({"name": f"{source.name}-{fold}"} if len(groups) > 1 else {}),
+            "info": _info(source) | ({"name": f"{source.name}-{fold}"} if len(groups) > 1 else {}),
             "licenses": [{"id": 1, "name": source.info.licence, "url": ""}],
             "images": images,
             "annotations": annotations,
@@ -144,7 +144,7 @@ def _write_coco(
 
 
 def _folds(names: Sequence[str]) -> dict[str, Sequence[int]]:
-    """The pictures of each fold, by names such as fold1_7; all together without such names."""
+    """Return the pictures of each fold, by names such as fold1_7; all together without those."""
     folds: dict[str, Sequence[int]] = {}
     for index, name in enumerate(names):
         found = re.fullmatch(r"(fold\d+)_\d+", name)
@@ -154,7 +154,7 @@ def _folds(names: Sequence[str]) -> dict[str, Sequence[int]]:
     return folds
 
 
-def _said(source: AnnotatedSet) -> dict[str, Any]:
+def _info(source: AnnotatedSet) -> dict[str, Any]:
     return {
         "name": source.name,
         "mpp": source.mpp,
@@ -177,7 +177,7 @@ def _entry(image: AnnotatedImage, number: int) -> dict[str, Any]:
 
 
 def _annotations(image: AnnotatedImage, picture: int, first: int) -> list[dict[str, Any]]:
-    """One annotation for each nucleus, in order."""
+    """Return one annotation for each nucleus, in order."""
     areas = np.bincount(image.instances.ravel())
     boxes = ndimage.find_objects(image.instances)
     types = np.zeros(len(image) + 1, np.int64) if image.types is None else image.types
@@ -208,13 +208,13 @@ def _categories(source: AnnotatedSet, layout: Format) -> list[dict[str, Any]]:
             for number, name in enumerate(names, 1)
         ]
     return [
-        {"id": number, "name": one.name, "supercategory": "nucleus", "color": list(one.color)}
-        for number, one in enumerate(source.classes, 1)
+        {"id": number, "name": cls.name, "supercategory": "nucleus", "color": list(cls.color)}
+        for number, cls in enumerate(source.classes, 1)
     ]
 
 
 def _small(array: NDArray[Any]) -> NDArray[Any]:
-    """The same numbers in the smallest of the types that other tools read."""
+    """Return the same numbers in the smallest of the types that other tools read."""
     highest = int(array.max(initial=0))
     return array.astype(np.min_scalar_type(highest) if highest < 2**16 else np.int32)
 

@@ -135,13 +135,13 @@ def evaluate(task: Task, pairs: Iterable[tuple[AnnotatedImage, Prediction]]) -> 
 
 
 def shared_classes(truth: Sequence[str] | None, found: Sequence[str] | None) -> tuple[str, ...]:
-    """The classes that both know, by name, whatever the case; in the annotation's order."""
+    """Return the classes that both know, by name, whatever the case; in the annotation's order."""
     known = {name.casefold() for name in found or ()}
     return tuple(name for name in truth or () if name.casefold() in known)
 
 
 def _to_shared(names: Sequence[str] | None, shared: Sequence[str]) -> NDArray[np.int64]:
-    """For each class its index among the shared ones, or -1; the last entry is for none."""
+    """Return for each class its index among the shared ones, or -1; the last entry is for none."""
     order = [name.casefold() for name in shared]
     found = [name.casefold() for name in names or ()]
     return np.array([*(order.index(n) if n in order else -1 for n in found), -1], np.int64)
@@ -150,7 +150,7 @@ def _to_shared(names: Sequence[str] | None, shared: Sequence[str]) -> NDArray[np
 def _types(
     types: NDArray[np.int64] | None, count: int, to_shared: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Types among the shared classes; -1 for all where there are none."""
+    """Return the types among the shared classes; -1 for all where there are none."""
     if types is None:
         return np.full(count + 1, -1, np.int64)
     return to_shared[types]

@@ -44,7 +44,7 @@ def draw(evaluation: Evaluation, path: Path) -> None:
 
 
 def _bars(axes: Any, evaluation: Evaluation) -> None:
-    """PQ and F1 of each class and of all nuclei."""
+    """Plot PQ and F1 of each class and of all nuclei."""
     summary = summarise_all(evaluation)
     rows = [(row["class"], row["pq"], row["f1"]) for row in class_rows(evaluation)]
     rows.append(("all nuclei", summary["instance"]["pq"], summary["detection"]["f1"]))
@@ -62,7 +62,7 @@ def _bars(axes: Any, evaluation: Evaluation) -> None:
 
 
 def _heat(axes: Any, evaluation: Evaluation) -> None:
-    """The confusion matrix, coloured by each row's shares, labelled with counts."""
+    """Plot the confusion matrix, coloured by each row's shares, labelled with counts."""
     rows, columns, counts = confusion_matrix(evaluation)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -78,7 +78,7 @@ def _heat(axes: Any, evaluation: Evaluation) -> None:
 
 
 def _spread(axes: Any, evaluation: Evaluation) -> None:
-    """The distribution of the pictures' PQ."""
+    """Plot the distribution of the pictures' PQ."""
     values = np.array([row["pq"] for row in picture_rows(evaluation)])
     axes.hist(values, np.linspace(0, 1, 21), color=PQ_COLOUR, edgecolor="white")
     axes.axvline(values.mean(), color="black", linestyle="--", label=f"mean {values.mean():.3f}")

@@ -21,7 +21,7 @@ def intervals(
     classes: Sequence[str],
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """The middle 95% of figures over pictures drawn anew, with replacement.
+    """Return the middle 95% of figures over pictures drawn anew, with replacement.
 
     The percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
     chapter 13). Pictures are drawn, not nuclei, since those of one picture are alike. From a
@@ -64,7 +64,7 @@ def intervals(
 
 
 def _means(drawn: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean of each draw over what is known; nan where nothing is."""
+    """Return the mean of each draw over what is known; nan where nothing is."""
     known = ~np.isnan(values)
     weights = drawn[:, known]
     total = weights.sum(axis=1)

@@ -43,12 +43,12 @@ TITLES = {
 
 
 def as_json(value: Any) -> str:
-    """JSON with null where a figure is not known, for JSON knows no nan."""
+    """Return JSON with null where a figure is not known, for JSON knows no nan."""
     return json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def as_text(evaluation: Evaluation) -> str:
-    """The table for the screen."""
+    """Return the table for the screen."""
     summary = summarise_all(evaluation)
     detection, coco = summary["detection"], summary["coco"]
     radius = detection.pop("radius_px")
@@ -120,7 +120,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _csv(rows: Sequence[Row], first: str) -> str:
-    """Rows under a head, which stands there without rows too; unknown figures are empty cells."""
+    """Write rows under a head, which is there without rows too; unknown figures are empty cells."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else [first], lineterminator="\n")
     writer.writeheader()
@@ -139,7 +139,7 @@ def _line(title: str, figures: dict[str, Any]) -> str:
 
 
 def _table(rows: Sequence[Row], drop: Sequence[str]) -> list[str]:
-    """Rows as text in columns as wide as their widest cell."""
+    """Write rows as text in columns as wide as their widest cell."""
     keys = [key for key in rows[0] if key not in drop]
     cells = [[TITLES.get(key, key.replace("_", " ")) for key in keys]]
     cells += [[_figure(row[key]) for key in keys] for row in rows]

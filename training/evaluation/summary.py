@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 def summarise_all(evaluation: Evaluation) -> Row:
-    """All figures of a data set, as ``summary.json`` holds them; nan where nothing is known."""
+    """Return all figures of a data set, as ``summary.json`` holds them; nan where unknown."""
     pictures = evaluation.pictures
     tissues = [picture.tissue for picture in pictures]
     typed = bool(evaluation.classes)
@@ -57,7 +57,7 @@ def summarise_all(evaluation: Evaluation) -> Row:
 
 
 def picture_rows(evaluation: Evaluation) -> list[Row]:
-    """One row for each picture."""
+    """Return one row for each picture."""
     rows = []
     for picture in evaluation.pictures:
         quality = picture.quality
@@ -75,14 +75,14 @@ def picture_rows(evaluation: Evaluation) -> list[Row]:
         if evaluation.classes:
             row["mpq"] = picture_mpq(picture.classes)
         row |= _with_classes(evaluation, [picture])
-        for name, one in zip(evaluation.classes, picture.classes, strict=True):
-            row[f"pq {name}"] = one.pq if one else float("nan")
+        for name, of_class in zip(evaluation.classes, picture.classes, strict=True):
+            row[f"pq {name}"] = of_class.pq if of_class else float("nan")
         rows.append(row)
     return rows
 
 
 def class_rows(evaluation: Evaluation) -> list[Row]:
-    """One row for each class: means over the pictures whose annotation holds it."""
+    """Return one row for each class: means over the pictures whose annotation holds it."""
     table = sum_tables(evaluation.pictures)
     scores, coco = detection_scores(table), evaluation.coco
     near = detection_scores(sum_near_tables(evaluation.pictures))
@@ -107,7 +107,7 @@ def class_rows(evaluation: Evaluation) -> list[Row]:
 
 
 def tissue_rows(evaluation: Evaluation) -> list[Row]:
-    """One row for each tissue, none where no picture names its tissue."""
+    """Return one row for each tissue, none where no picture names its tissue."""
     tissues = [picture.tissue for picture in evaluation.pictures]
     if not any(tissues):
         return []
@@ -132,7 +132,7 @@ def tissue_rows(evaluation: Evaluation) -> list[Row]:
 
 
 def confusion_matrix(evaluation: Evaluation) -> tuple[list[str], list[str], NDArray[np.int64]]:
-    """Rows (annotated), columns (predicted) and counts of nuclei paired by their centroids.
+    """Return the rows (annotated), columns (predicted) and counts of nuclei paired by centroids.
 
     The last row counts the invented, the last column the missed.
     """
@@ -149,7 +149,7 @@ def confusion_matrix(evaluation: Evaluation) -> tuple[list[str], list[str], NDAr
 
 
 def confusion_rows(evaluation: Evaluation) -> list[Row]:
-    """The confusion matrix, a row for each annotated class."""
+    """Return the confusion matrix, a row for each annotated class."""
     rows, columns, counts = confusion_matrix(evaluation)
     return [
         {"annotated": name, **dict(zip(columns, line, strict=True))}
@@ -158,30 +158,30 @@ def confusion_rows(evaluation: Evaluation) -> list[Row]:
 
 
 def sum_tables(pictures: Sequence[PictureResult]) -> NDArray[np.int64]:
-    """The confusion of all pictures together."""
+    """Return the confusion of all pictures together."""
     total: NDArray[np.int64] = np.sum([picture.table for picture in pictures], axis=0)
     return total
 
 
 def sum_near_tables(pictures: Sequence[PictureResult]) -> NDArray[np.int64]:
-    """The same by near pairs."""
+    """Return the same by near pairs."""
     total: NDArray[np.int64] = np.sum([picture.near_table for picture in pictures], axis=0)
     return total
 
 
 def _means(qualities: Iterable[InstanceQuality]) -> Row:
-    """Means over pictures."""
+    """Return the means over pictures."""
     known = list(qualities)
     return {name: mean(getattr(quality, name) for quality in known) for name in QUALITIES}
 
 
 def _bpq(picture: PictureResult) -> float:
-    """PanNuke's binary PQ, which skips pictures without annotated nuclei."""
+    """Return PanNuke's binary PQ, which skips pictures without annotated nuclei."""
     return picture.quality.pq if picture.truth else float("nan")
 
 
 def _detection(evaluation: Evaluation, table: NDArray[np.int64]) -> Row:
-    """Detection scores of a table."""
+    """Return the detection scores of a table."""
     scores = detection_scores(table)
     row: Row = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
     if evaluation.classes:
@@ -190,7 +190,7 @@ def _detection(evaluation: Evaluation, table: NDArray[np.int64]) -> Row:
 
 
 def _with_classes(evaluation: Evaluation, pictures: Sequence[PictureResult]) -> Row:
-    """Detection scores of some pictures together, and each class's."""
+    """Return the detection scores of some pictures together, and each class's."""
     table = sum_tables(pictures)
     row = _detection(evaluation, table)
     row["near_f1"] = detection_scores(sum_near_tables(pictures)).f1
@@ -200,5 +200,5 @@ def _with_classes(evaluation: Evaluation, pictures: Sequence[PictureResult]) -> 
 
 
 def _class_mean(each: Sequence[AveragePrecision]) -> Row:
-    """COCO's mean over classes."""
+    """Return COCO's mean over classes."""
     return {name: mean(getattr(one, name) for one in each) for name in ("ap", "ap50", "ap75")}

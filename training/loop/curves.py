@@ -57,7 +57,7 @@ def plot_curves(log_csv: Path, out: Path, title: str) -> None:
 
 
 def _plot_losses(axes: Axes, table: LogTable, steps: list[float]) -> None:
-    """The loss and its parts, which a log axis keeps apart."""
+    """Plot the loss and its parts, which a log axis keeps apart."""
     # A lone point would be an empty picture without its mark.
     marker = "." if len(steps) < 3 else ""
     parts = table.columns[len(FIRST_COLUMNS) :]

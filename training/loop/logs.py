@@ -36,7 +36,7 @@ class LogTable:
     """As they are written; the step of each is above the one before."""
 
     def numbers(self, column: str) -> list[float]:
-        """One column as numbers, NaN where nothing is written."""
+        """Return one column as numbers, NaN where nothing is written."""
         place = self.columns.index(column)
         return [float(row[place] or "nan") for row in self.rows]
 

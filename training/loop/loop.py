@@ -229,7 +229,7 @@ class Run:
         return values
 
     def _values(self, losses: dict[str, Tensor]) -> dict[str, float]:
-        """The losses as numbers, over all processes; they must be finite."""
+        """Return the losses as numbers, over all processes; they must be finite."""
         numbers = torch.stack([value.detach().float() for value in losses.values()])
         self.processes.average([numbers])
         values = dict(zip(losses, numbers.tolist(), strict=True))
@@ -248,7 +248,7 @@ class Run:
         return network.eval()
 
     def _measure(self, network: NuHTC, images: Pictures) -> dict[str, float]:
-        """Figures over held-out pictures, which the processes share out."""
+        """Return figures over held-out pictures, which the processes share out."""
         share = self.processes.share(range(len(images)))
         results: list[ImageResult] = validate(
             torch_engine(network, self.preset, self.info.classes),
@@ -261,7 +261,7 @@ class Run:
         return summarise(self.processes.gather(results))
 
     def _validate(self) -> dict[str, float] | None:
-        """Figures of the averaged weights on the first data set's held-out pictures."""
+        """Return figures of the averaged weights on the first data set's held-out pictures."""
         name, images = next(iter(self.data.validation.items()))
         if len(images) == 0:
             return None

@@ -32,11 +32,11 @@ class Processes:
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> list[T]:
-        """Every ``count``-th item, so that together the processes have each item once."""
+        """Return every ``count``-th item, so that together the processes have each item once."""
         return list(items[self.rank :: self.count])
 
     def gather(self, items: list[T]) -> list[T]:
-        """The processes' shares put together again, in the order of :meth:`share`'s input."""
+        """Put the processes' shares together again, in the order of :meth:`share`'s input."""
         if self.count == 1:
             return items
         shares: list[list[T]] = [[] for _ in range(self.count)]
@@ -58,11 +58,11 @@ class Processes:
             start += tensor.numel()
 
     def average_gradients(self, network: nn.Module) -> None:
-        """Give every process the mean gradient."""
+        """Replace the gradients by their mean over the processes."""
         self.average([p.grad for p in network.parameters() if p.grad is not None])
 
     def average_buffers(self, *modules: nn.Module) -> None:
-        """Give every process the mean running statistics."""
+        """Replace the running statistics by their mean over the processes."""
         self.average([b for module in modules for b in module.buffers() if b.is_floating_point()])
 
     def wait(self) -> None:
@@ -103,7 +103,7 @@ def processes(device: torch.device) -> Iterator[Processes]:
 
 
 def own_device(name: str) -> torch.device:
-    """The device of this process: ``auto`` takes a GPU if there is one, else the CPU."""
+    """Return the device of this process: ``auto`` takes a GPU if there is one, else the CPU."""
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -19,7 +19,7 @@ class Cosine:
     """It ends at this share of its peak."""
 
     def share(self, done: float) -> float:
-        """Share of the peak when ``done`` of the training, 0 to 1, is over."""
+        """Return the share of the peak when ``done`` of the training, 0 to 1, is over."""
         return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
@@ -31,7 +31,7 @@ class Drops:
     """Shares of the training, 0 to 1."""
 
     def share(self, done: float) -> float:
-        """Share of the peak when ``done`` of the training, 0 to 1, is over."""
+        """Return the share of the peak when ``done`` of the training, 0 to 1, is over."""
         return float(0.1 ** sum(done >= time for time in self.at))
 
 
@@ -141,7 +141,7 @@ LESSONS = {
 
 
 def rate_at(step: int, steps: int, recipe: Recipe) -> float:
-    """The learning rate of a step: linear warm-up, then the schedule."""
+    """Return the learning rate of a step: linear warm-up, then the schedule."""
     if step < recipe.warmup:
         return recipe.learning_rate * (step + 1) / recipe.warmup
     if isinstance(recipe.schedule, Cosine):
@@ -152,7 +152,7 @@ def rate_at(step: int, steps: int, recipe: Recipe) -> float:
 
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
-    """Weights with decay, and those without."""
+    """Return the weights with decay, and those without."""
     with_decay: list[nn.Parameter] = []
     without: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
@@ -166,7 +166,7 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, objec
 
 
 def frozen_modules(network: nn.Module, step: int, recipe: Recipe) -> Iterator[nn.Module]:
-    """The modules that do not learn at a step."""
+    """Give the modules that do not learn at a step."""
     if recipe.frozen_steps is None or step < recipe.frozen_steps:
         for name in recipe.frozen:
             yield network.get_submodule(name)

@@ -80,7 +80,7 @@ def shapes(
 
 
 def coco_scores(pictures: Sequence[CocoPicture], classes: int) -> CocoScores:
-    """Average precision over all pictures.
+    """Return the average precision over all pictures.
 
     Parameters
     ----------
@@ -89,9 +89,9 @@ def coco_scores(pictures: Sequence[CocoPicture], classes: int) -> CocoScores:
     classes
         How many there are; each is measured by itself too.
     """
-    one = {kind: _run(pictures, 0, kind)[0] for kind in ("bbox", "segm")}
+    pooled = {kind: _run(pictures, 0, kind)[0] for kind in ("bbox", "segm")}
     each = {kind: _run(pictures, classes, kind) for kind in ("bbox", "segm")} if classes else {}
-    return CocoScores(one["bbox"], one["segm"], each.get("bbox", ()), each.get("segm", ()))
+    return CocoScores(pooled["bbox"], pooled["segm"], each.get("bbox", ()), each.get("segm", ()))
 
 
 def _run(pictures: Sequence[CocoPicture], classes: int, kind: str) -> tuple[AveragePrecision, ...]:
@@ -111,7 +111,7 @@ def _run(pictures: Sequence[CocoPicture], classes: int, kind: str) -> tuple[Aver
 
 
 def _coco(pictures: Sequence[Shapes], classes: int) -> COCO:
-    """Nuclei as a COCO data set in memory; those of no class are left out among classes."""
+    """Return nuclei as a COCO data set in memory; those of no class are left out among classes."""
     annotations = [
         {
             "image_id": image,
@@ -145,6 +145,6 @@ def _coco(pictures: Sequence[Shapes], classes: int) -> COCO:
 
 
 def _average(precision: NDArray[np.float64]) -> AveragePrecision:
-    """Means over the recall steps of a (thresholds, steps) table, where -1 stands for no truth."""
+    """Return means over the recall steps of a table (thresholds, steps); -1 stands for no truth."""
     known = [np.nan if (row < 0).any() else float(row.mean()) for row in precision]
     return AveragePrecision(ap=mean(known), ap50=known[0], ap75=known[5])

@@ -23,12 +23,12 @@ Pairing = Callable[
 
 
 def pairing_radius(mpp: float) -> float:
-    """Pixels within which centroids pair in pictures of `mpp` um per pixel."""
+    """Return the pixels within which centroids pair in pictures of `mpp` um per pixel."""
     return RADIUS_40X if mpp < 0.375 else RADIUS_20X
 
 
 def centroids(instances: NDArray[np.int32], count: int) -> NDArray[np.float64]:
-    """Mean x and y of each nucleus's pixels, float64 (count, 2); numbers are 1 to `count`."""
+    """Return mean x, y of each nucleus's pixels, float64 (count, 2); numbers are 1 to `count`."""
     height, width = instances.shape
     flat = instances.ravel()
     area = np.bincount(flat, minlength=count + 1)[1:]
@@ -135,7 +135,7 @@ class DetectionScores:
 
 
 def detection_scores(table: NDArray[np.int64]) -> DetectionScores:
-    """Scores of a table from :func:`confusion`, or of a sum of such tables."""
+    """Return the scores of a table from :func:`confusion`, or of a sum of such tables."""
     paired = table[:-1, :-1]
     tp, missed, invented = int(paired.sum()), int(table[:, -1].sum()), int(table[-1].sum())
     named = paired[:-1]
@@ -155,5 +155,5 @@ def detection_scores(table: NDArray[np.int64]) -> DetectionScores:
 
 
 def ratio(part: float, whole: float) -> float:
-    """`part` of `whole`, nan of nothing."""
+    """Return `part` of `whole`, nan of nothing."""
     return part / whole if whole else float("nan")

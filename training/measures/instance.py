@@ -79,7 +79,7 @@ def compare(truth: NDArray[np.int32], found: NDArray[np.int32]) -> InstanceQuali
 
 
 def _aggregated_jaccard(pairs: Overlaps, chosen: NDArray[np.int64]) -> float:
-    """Intersections of the chosen pairs over their unions and the area of all unchosen."""
+    """Return the chosen pairs' intersections over their unions and the area of all unchosen."""
     left_truth, left_found = pairs.truth_area.copy(), pairs.found_area.copy()
     left_truth[pairs.truth_ids[chosen]] = 0
     left_found[pairs.found_ids[chosen]] = 0

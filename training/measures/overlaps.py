@@ -50,7 +50,7 @@ class Overlaps:
         return int(np.count_nonzero(self.found_area))
 
     def only(self, truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> "Overlaps":
-        """The same picture with some of its nuclei, such as those of one class.
+        """Return the same picture with some of its nuclei, such as those of one class.
 
         Parameters
         ----------
@@ -87,7 +87,7 @@ def overlaps(truth: NDArray[np.int32], found: NDArray[np.int32]) -> Overlaps:
 
 
 def best_for_each_truth(pairs: Overlaps) -> NDArray[np.int64]:
-    """The pair with the highest IoU of every annotated nucleus that has one.
+    """Return the pair with the highest IoU of every annotated nucleus that has one.
 
     Of equal ones the lowest found number counts. A found nucleus may be the best of several.
 
@@ -101,7 +101,7 @@ def best_for_each_truth(pairs: Overlaps) -> NDArray[np.int64]:
 
 
 def best_assignment(pairs: Overlaps) -> NDArray[np.int64]:
-    """The one-to-one pairing with the highest sum of IoUs.
+    """Return the one-to-one pairing with the highest sum of IoUs.
 
     Nuclei that are not linked by overlaps cannot compete, so each island of them is solved
     by itself: the same optimum as over the whole table, without the table.

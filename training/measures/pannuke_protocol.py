@@ -37,18 +37,18 @@ def class_qualities(
     """
     result: list[InstanceQuality | None] = []
     for index in range(classes):
-        one = pairs.only(truth_types == index, found_types == index)
-        result.append(instance_quality(one) if one.truth_count else None)
+        of_class = pairs.only(truth_types == index, found_types == index)
+        result.append(instance_quality(of_class) if of_class.truth_count else None)
     return tuple(result)
 
 
 def picture_mpq(qualities: Sequence[InstanceQuality | None]) -> float:
-    """Mean PQ of a picture's classes; nan where it holds none."""
+    """Return the mean PQ of a picture's classes; nan where it holds none."""
     return mean(quality.pq for quality in qualities if quality is not None)
 
 
 def mean_over_tissues(values: Sequence[float], tissues: Sequence[str | None]) -> float:
-    """Mean of the tissues' means; the plain mean where no picture names its tissue.
+    """Return the mean of the tissues' means; the plain mean where no picture names its tissue.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def mean_over_tissues(values: Sequence[float], tissues: Sequence[str | None]) ->
 
 
 def group(items: Sequence[T], tissues: Sequence[str | None]) -> dict[str, list[T]]:
-    """The pictures' items by tissue, in alphabetical order; pictures of no tissue are one."""
+    """Return the pictures' items by tissue, in alphabetical order; those of no tissue are one."""
     result: dict[str, list[T]] = {}
     for item, tissue in sorted(
         zip(items, tissues, strict=True), key=lambda pair: (pair[1] is None, pair[1] or "")
@@ -71,6 +71,6 @@ def group(items: Sequence[T], tissues: Sequence[str | None]) -> dict[str, list[T
 
 
 def mean(values: Iterable[float]) -> float:
-    """Mean of what is not nan; nan of nothing."""
+    """Return the mean of what is not nan; nan of nothing."""
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else float("nan")

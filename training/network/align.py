@@ -88,14 +88,14 @@ class _WindowedBackward(torch.autograd.Function):
 
 
 def _window(low: Tensor, high: Tensor, cells: int) -> tuple[Tensor, Tensor]:
-    """First cell that a region reads along one axis, and how many cells from there, (R,) each."""
+    """Return the first cell that a region reads along one axis, and how many cells, (R,) each."""
     first = (low - 0.5).floor().clamp(0, cells - 1).long()
     last = ((high - 0.5).floor() + 1).clamp(0, cells - 1).long()
     return first, last - first + 1
 
 
 def _weights(low: Tensor, high: Tensor, first: Tensor, window: int, cells: int, ctx: Any) -> Tensor:
-    """Weight of each cell of the window in each bin along one axis, (R, bins, window)."""
+    """Return the weight of each window cell in each bin along one axis, (R, bins, window)."""
     length = high - low
     adaptive = (length / ctx.size).ceil()
     samples = torch.full_like(low, ctx.sampling) if ctx.sampling > 0 else adaptive

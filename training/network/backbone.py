@@ -21,7 +21,7 @@ class HalvingConv(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, C, H / 2, W / 2) of maps (B, C', H, W)."""
+        """Return maps (B, C, H / 2, W / 2) of maps (B, C', H, W)."""
         total = self.kernel_size[0] - 2
         low, high = total // 2, total - total // 2
         padded = functional.pad(x, (low, high, low, high))
@@ -48,7 +48,7 @@ class EfficientNetLite0(nn.Module):
                 module.__class__ = HalvingConv  # type: ignore[assignment]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Maps of shapes (B, C_i, H / stride_i, W / stride_i) of pictures (B, 3, H, W)."""
+        """Return maps of shapes (B, C_i, H / stride_i, W / stride_i) of pictures (B, 3, H, W)."""
         return cast("list[Tensor]", self.body(x))
 
     def load_imagenet(self) -> None:

@@ -28,7 +28,7 @@ class CosineLinear(nn.Module):
         nn.init.normal_(self.weight, std=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, outputs) of vectors (N, inputs)."""
+        """Return logits (N, outputs) of vectors (N, inputs)."""
         weight = self.weight / (self.weight.norm(dim=1, keepdim=True) + 1e-6)
         x = x / (x.norm(dim=1, keepdim=True) + 1e-6) * self.temperature
         return functional.linear(x, weight, self.bias)
@@ -57,7 +57,7 @@ class BoxHead(nn.Module):
         nn.init.zeros_(self.deltas.bias)
 
     def forward(self, regions: Tensor) -> "BoxLogits":
-        """Logits and deltas of region features (R, channels, size, size)."""
+        """Return logits and deltas of region features (R, channels, size, size)."""
         x = functional.relu(self.fc1(regions.flatten(1)))
         x = functional.relu(self.fc2(x))
         return BoxLogits(self.classifier(x), self.deltas(x))
@@ -73,7 +73,7 @@ class BoxLogits(NamedTuple):
 
 
 def class_scores(logits: Tensor) -> Tensor:
-    """Probability of each class: softmax over the classes times that of being an object.
+    """Return each class's probability: softmax over the classes times that of being an object.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ MAX_LOG_RATIO = math.log(1000 / 16)
 
 
 def encode(boxes: Tensor, targets: Tensor, stds: tuple[float, float, float, float]) -> Tensor:
-    """Deltas that turn ``boxes`` into ``targets``.
+    """Return the deltas that turn ``boxes`` into ``targets``.
 
     Parameters
     ----------
@@ -59,14 +59,14 @@ def decode(boxes: Tensor, deltas: Tensor, stds: tuple[float, float, float, float
 
 
 def clip(boxes: Tensor, width: int, height: int) -> Tensor:
-    """Boxes (..., 4) with every corner moved into the picture."""
+    """Return boxes (..., 4) with every corner moved into the picture."""
     x = boxes[..., 0::2].clamp(0, width)
     y = boxes[..., 1::2].clamp(0, height)
     return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of every box of ``a`` (N, 4) with every one of ``b`` (M, 4)."""
+    """Return intersection over union of every box of ``a`` (N, 4) with each of ``b`` (M, 4)."""
     area_a = (a[:, 2:] - a[:, :2]).clamp(min=0).prod(dim=1)
     area_b = (b[:, 2:] - b[:, :2]).clamp(min=0).prod(dim=1)
     # One axis at a time and in place: these are the largest arrays of a training step.

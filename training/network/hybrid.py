@@ -38,7 +38,7 @@ class Features(NamedTuple):
 
 
 def similarity_summary(x: Tensor) -> Tensor:
-    """For each cell, the map's average weighted by similarity to that cell.
+    """Return the map's average for each cell, weighted by similarity to that cell.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class HybridFeatures(nn.Module):
         self.enlarge8 = enlarge8
 
     def fine_and_coarse(self, features: Features, regions: Tensor) -> Tensor:
-        """The hybrid part alone: (R, C, size, size) of ``regions`` (R, 5: tile, xyxy)."""
+        """Return the hybrid part alone: (R, C, size, size) of ``regions`` (R, 5: tile, xyxy)."""
         out = align_regions(features.fine4, regions, 4, self.size, self.sampling)
         if not self.enlarge8:
             out = out + align_regions(features.fine8, regions, 8, self.size, self.sampling)
@@ -100,13 +100,13 @@ class HybridFeatures(nn.Module):
         return out + (coarse[0] + coarse[1])[:, :, None, None]
 
     def semantic(self, features: Features, regions: Tensor) -> Tensor:
-        """The semantic part alone: (R, C, semantic_size, semantic_size)."""
+        """Return the semantic part alone: (R, C, semantic_size, semantic_size)."""
         # As published, a finer crop adapts its sampling, then is pooled to the region's size.
         sampling = 0 if self.semantic_size > self.size else self.sampling
         return align_regions(features.semantic, regions, 4, self.semantic_size, sampling)
 
     def forward(self, features: Features, regions: Tensor) -> Tensor:
-        """Region features (R, C, size, size) of ``regions`` (R, 5: tile, xyxy)."""
+        """Return region features (R, C, size, size) of ``regions`` (R, 5: tile, xyxy)."""
         fine4 = features.fine4
         if self.enlarge8:
             enlarged = functional.interpolate(features.fine8, fine4.shape[-2:], mode="bilinear")
@@ -121,7 +121,7 @@ class HybridFeatures(nn.Module):
 
 
 def _pick(features: Features, summary: Tensor, regions: Tensor, stride: int) -> Tensor:
-    """The summary (R, C) at the centre cell of each region."""
+    """Return the summary (R, C) at the centre cell of each region."""
     height = features.fine4.shape[-2] // (stride // 4)
     width = features.fine4.shape[-1] // (stride // 4)
     tile = regions[:, 0].long()

@@ -30,14 +30,14 @@ class MaskHead(nn.Module):
         self.logits = nn.Conv2d(inside, 1, 1)
 
     def forward(self, regions: Tensor) -> Tensor:
-        """Logits (R, 28, 28) of region features (R, C, 14, 14)."""
+        """Return logits (R, 28, 28) of region features (R, C, 14, 14)."""
         x = regions
         for conv in self.convs:
             x = functional.relu(conv(x))
         return self._enlarged_logits(x)
 
     def _enlarged_logits(self, x: Tensor) -> Tensor:
-        """``logits(relu(upsample(x)))`` as 1x1 convolutions, which engines run twice as fast.
+        """Return ``logits(relu(upsample(x)))`` as 1x1 convolutions, which run twice as fast.
 
         A transposed convolution of size and stride 2 makes four cells of each cell without
         looking at the neighbours: four sets of channels, of which each gives one logit.

@@ -118,12 +118,12 @@ class NuHTC(nn.Module):
         self.mask = MaskHead(channels, settings.mask_convolutions, settings.mask_width)
 
     def prepare(self, tiles: Tensor) -> Tensor:
-        """Enlarged and normalised pictures, float (B, 3, H, W), of uint8 tiles (B, h, w, 3)."""
+        """Enlarge and normalise uint8 tiles (B, h, w, 3): float pictures (B, 3, H, W)."""
         x = enlarge(tiles.permute(0, 3, 1, 2).to(self.mean.dtype), self.settings.input_scale)
         return (x - self.mean) / self.std
 
     def trunk(self, pictures: Tensor) -> TrunkOutput:
-        """Features, foreground and raw proposals of prepared pictures (B, 3, H, W)."""
+        """Return features, foreground and raw proposals of prepared pictures (B, 3, H, W)."""
         maps = self.pyramid(self.backbone(pictures))
         rpn_logits, rpn_deltas = self.rpn(maps)
         foreground, semantic = self.semantic(maps)
@@ -137,7 +137,7 @@ class NuHTC(nn.Module):
         return TrunkOutput(features, foreground, rpn_logits, rpn_deltas)
 
     def heads(self, features: Features, regions: Tensor) -> tuple[Tensor, Tensor]:
-        """Boxes and class probabilities after all three stages.
+        """Return boxes and class probabilities after all three stages.
 
         Parameters
         ----------
@@ -165,5 +165,5 @@ class NuHTC(nn.Module):
         return corners, class_scores((logits[0] + logits[1] + logits[2]) / 3)
 
     def masks(self, features: Features, regions: Tensor) -> Tensor:
-        """Mask logits (R, 28, 28) of final boxes ``regions`` (R, 5: tile, xyxy)."""
+        """Return mask logits (R, 28, 28) of final boxes ``regions`` (R, 5: tile, xyxy)."""
         return cast("Tensor", self.mask(self.mask_features(features, regions)))

@@ -43,7 +43,7 @@ class Preset:
         return NuHTC(self.backbone(), classes, self.network)
 
     def at_network_scale(self, side: int | None) -> "Preset":
-        """The same network for tiles that need no enlarging; weights fit both.
+        """Return the same network for tiles that need no enlarging; weights fit both.
 
         Parameters
         ----------

@@ -26,7 +26,7 @@ class FeaturePyramid(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Maps (B, channels, H_i, W_i), finest first, as the input's."""
+        """Return maps (B, channels, H_i, W_i), finest first, as the input's."""
         merged = [conv(x) for conv, x in zip(self.lateral, maps, strict=True)]
         for i in range(len(merged) - 1, 0, -1):
             size = merged[i - 1].shape[-2:]

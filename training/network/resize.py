@@ -11,7 +11,7 @@ LARGEST_STRIDE = 32
 
 
 def tile_multiple(scale: float) -> int:
-    """Of which a tile's side is a multiple, so that it is whole cells once enlarged."""
+    """Return what a tile's side is a multiple of, so that it is whole cells once enlarged."""
     return LARGEST_STRIDE * Fraction(scale).denominator
 
 
@@ -39,7 +39,7 @@ def enlarge(x: Tensor, scale: float) -> Tensor:
 
 
 def double(x: Tensor) -> Tensor:
-    """Twice the size, bilinearly, with the rounding that published weights were trained on.
+    """Double the size, bilinearly, with the rounding that published weights were trained on.
 
     OpenCV enlarges uint8 pictures by a row pass without loss and a column pass in which
     each of the two addends is cut to a whole quarter grey level before the sum is rounded.

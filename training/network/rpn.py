@@ -44,12 +44,12 @@ class RegionProposalHead(nn.Module):
         self.deltas = nn.Conv2d(channels, 4 * len(anchors.ratios), 1)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Logits (B, A, H, W) and deltas (B, 4 A, H, W) of each map."""
+        """Return logits (B, A, H, W) and deltas (B, 4 A, H, W) of each map."""
         hidden = [functional.relu(self.conv(x)) for x in maps]
         return [self.objectness(x) for x in hidden], [self.deltas(x) for x in hidden]
 
     def anchors(self, level: int, height: int, width: int, like: Tensor) -> Tensor:
-        """Anchors (H * W * A, 4) of one level, in the order of :meth:`flatten`.
+        """Return anchors (H * W * A, 4) of one level, in the order of :meth:`flatten`.
 
         Parameters
         ----------
@@ -64,7 +64,7 @@ class RegionProposalHead(nn.Module):
         return self.anchors_at(level, width, torch.arange(count, device=like.device), like)
 
     def anchors_at(self, level: int, width: int, index: Tensor, like: Tensor) -> Tensor:
-        """Some anchors (..., 4) of one level, by their ``index`` in :meth:`anchors`.
+        """Return some anchors (..., 4) of one level, by their ``index`` in :meth:`anchors`.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class RegionProposalHead(nn.Module):
 
     @staticmethod
     def flatten(logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, N) and deltas (B, N, 4) in the order of :meth:`anchors`."""
+        """Return logits (B, N) and deltas (B, N, 4) in the order of :meth:`anchors`."""
         flat = logits.permute(0, 2, 3, 1).flatten(1)
         by_anchor = deltas.permute(0, 2, 3, 1).unflatten(-1, (-1, 4))  # type: ignore[no-untyped-call]
         return flat, by_anchor.flatten(1, 3)
@@ -96,7 +96,7 @@ class RegionProposalHead(nn.Module):
     def candidates(
         self, logits: Sequence[Tensor], deltas: Sequence[Tensor], per_level: int | torch.SymInt
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The best boxes of each level, before non-maximum suppression.
+        """Return the best boxes of each level, before non-maximum suppression.
 
         Parameters
         ----------

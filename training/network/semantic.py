@@ -29,7 +29,7 @@ class SemanticBranch(nn.Module):
         self.logits = nn.Conv2d(channels, 1, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Foreground logits (B, 1, H/4, W/4) and the semantic feature (B, C, H/4, W/4)."""
+        """Return foreground logits (B, 1, H/4, W/4) and the semantic feature (B, C, H/4, W/4)."""
         size = maps[0].shape[-2:]
         x = functional.relu(self.lateral[0](maps[0]))
         for conv, coarse in zip(list(self.lateral)[1:], maps[1:], strict=True):

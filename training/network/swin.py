@@ -32,7 +32,7 @@ class DropPath(nn.Module):
         self.probability = probability
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` (B, ...), or zeros for some of the batch."""
+        """Return ``x`` (B, ...), or zeros for some of the batch."""
         if not self.training or self.probability == 0:
             return x
         kept = 1 - self.probability
@@ -137,13 +137,13 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, windows: Windows, batch: int) -> Tensor:
-        """Rows (N, C) of rows (N, C) that belong to ``batch`` pictures."""
+        """Return rows (N, C) of rows (N, C) that belong to ``batch`` pictures."""
         x = x + self._some(self.attention(self.norm1(x), windows), batch)
         hidden = self.fc2(functional.gelu(self.fc1(self.norm2(x))))
         return x + self._some(hidden, batch)
 
     def _some(self, x: Tensor, batch: int) -> Tensor:
-        """``x``, or nothing for the pictures that this block leaves out."""
+        """Return ``x``, or nothing for the pictures that this block leaves out."""
         return cast("Tensor", self.drop_path(x.reshape(batch, -1, x.shape[1]))).reshape(x.shape)
 
 
@@ -165,7 +165,7 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, H / 2, W / 2, 2 C) of a map (B, H, W, C); H and W even."""
+        """Return the map (B, H / 2, W / 2, 2 C) of a map (B, H, W, C); H and W even."""
         batch, height, width, channels = x.shape
         x = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
         x = x.permute(0, 1, 3, 4, 2, 5).reshape(batch, height // 2, width // 2, 4 * channels)
@@ -207,7 +207,7 @@ class SwinTransformer(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Give maps of shapes (B, C_i, H / stride_i, W / stride_i) of pictures (B, 3, H, W).
+        """Return maps of shapes (B, C_i, H / stride_i, W / stride_i) of pictures (B, 3, H, W).
 
         H and W are multiples of 32.
         """
@@ -260,7 +260,7 @@ def window_cells(batch: int, height: int, width: int, shift: int, like: Tensor) 
 
 
 def _turn(index: Tensor, side: int) -> Tensor:
-    """``index % side`` of indices up to twice ``side``; the exporter has no % for a dynamic one."""
+    """Return ``index % side``, ``index`` below twice ``side``; exporting has no dynamic %."""
     return torch.where(index >= side, index - side, index)
 
 
@@ -286,7 +286,7 @@ def shift_mask(height: int, width: int, like: Tensor) -> Tensor:
 
 
 def _bands(side: int, like: Tensor) -> Tensor:
-    """Which of the three bands that a shift makes each row or column is in."""
+    """Return which of the three bands that a shift makes each row or column is in."""
     padded = side + -side % WINDOW
     cells = torch.arange(padded, device=like.device)
     return (cells >= padded - WINDOW).long() + (cells >= padded - WINDOW // 2).long()
@@ -301,7 +301,7 @@ def _windows(x: Tensor) -> Tensor:
 
 
 def _position_index() -> Tensor:
-    """Row of the bias table for each pair of a window's cells, int64 (49 * 49,)."""
+    """Return the row of the bias table for each pair of a window's cells, int64 (49 * 49,)."""
     y, x = torch.meshgrid(torch.arange(WINDOW), torch.arange(WINDOW), indexing="ij")
     y, x = y.flatten(), x.flatten()
     down = y[:, None] - y[None, :] + WINDOW - 1

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """One minus the Dice overlap, averaged over the first axis (Milletari et al. 2016).
+    """Return one minus the Dice overlap, averaged over the first axis (Milletari et al. 2016).
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def smooth_l1(prediction: Tensor, target: Tensor, beta: float, total: float) -> Tensor:
-    """Smooth L1 summed over the boxes and divided by ``total``."""
+    """Return smooth L1 summed over the boxes and divided by ``total``."""
     loss = functional.smooth_l1_loss(prediction.float(), target, beta=beta, reduction="sum")
     return loss / max(total, 1.0)
 
@@ -58,7 +58,7 @@ class SeesawLoss(nn.Module):
         self.register_buffer("seen", torch.zeros(classes))
 
     def forward(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Losses of classes and of the object/background pair.
+        """Return the losses of classes and of the object/background pair.
 
         Parameters
         ----------

@@ -84,7 +84,7 @@ class Objective(nn.Module):
     def forward(
         self, batch: Sequence[TileTargets], generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Scalar losses of a batch of tiles with their targets."""
+        """Return scalar losses of a batch of tiles with their targets."""
         network = self.network
         device = network.mean.device
         output = network.trunk(network.prepare(stack_pictures(batch, device)))
@@ -140,7 +140,7 @@ class Objective(nn.Module):
         return {"rpn_class": cls_loss / max(total, 1), "rpn_box": reg_loss / max(total, 1)}
 
     def _used(self, anchors: Tensor, height: int, width: int) -> Tensor:
-        """Which anchors teach, bool (N,)."""
+        """Return which anchors teach, bool (N,)."""
         if not self.settings.anchors_inside:
             return torch.ones_like(anchors[:, 0], dtype=torch.bool)
         far = anchors.new_tensor([width, height])
@@ -148,7 +148,7 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def _proposals(self, output: TrunkOutput, generator: torch.Generator) -> list[Tensor]:
-        """RPN and watershed proposals of each tile, float (N, 4)."""
+        """Return RPN and watershed proposals of each tile, float (N, 4)."""
         settings = self.settings
         found, scores, levels = self.network.rpn.candidates(
             [x.float() for x in output.rpn_logits],
@@ -169,7 +169,7 @@ class Objective(nn.Module):
         return result
 
     def _best(self, boxes: Tensor, scores: Tensor, levels: Tensor, apart: int) -> Tensor:
-        """Boxes that survive non-maximum suppression within their level, best first."""
+        """Return the boxes that survive non-maximum suppression within their level, best first."""
         settings = self.settings
         if boxes.device.type == "cpu":
             keep = torch.from_numpy(
@@ -189,7 +189,7 @@ class Objective(nn.Module):
         return boxes[keep]
 
     def _draw(self, watershed: Tensor, ours: Tensor, generator: torch.Generator) -> Tensor:
-        """Watershed boxes as training takes them, float (N, 4)."""
+        """Return watershed boxes as training takes them, float (N, 4)."""
         draws = self.settings.watershed_draws
         if draws is None:
             return watershed
@@ -272,18 +272,18 @@ class Objective(nn.Module):
 
 
 def _gather(values: Tensor, index: Tensor) -> Tensor:
-    """``values[index]``, also when there are no values and every index is a dummy 0."""
+    """Return ``values[index]``, also when there are no values and every index is a dummy 0."""
     return values[index] if values.shape[0] else index
 
 
 def _by_tile(picked: SampledRegions, corners: Tensor, tiles: int) -> list[Tensor]:
-    """Refined boxes of each tile, without the annotated ones that were added."""
+    """Return the refined boxes of each tile, without the annotated ones that were added."""
     tile = picked.regions[:, 0].long()
     return [corners[(tile == i) & ~picked.is_truth] for i in range(tiles)]
 
 
 def _foreground(instances: Tensor, size: tuple[int, int]) -> Tensor:
-    """Share of nucleus at each cell (B, h, w), on the corner-aligned grid of the branch.
+    """Return the share of nucleus at each cell (B, h, w), on the branch's corner-aligned grid.
 
     The logits are enlarged with aligned corners before the watershed, so the target is
     sampled on the same grid.

@@ -19,7 +19,7 @@ def assign(
     *,
     low_quality: float | None = None,
 ) -> Tensor:
-    """The nucleus that each region stands for.
+    """Return the nucleus that each region stands for.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def sample_regions(
 def crop_masks(
     instances: Tensor, number: Tensor, tile: Tensor, corners: Tensor, size: int = 28
 ) -> Tensor:
-    """What the mask head should answer: one nucleus, seen through a region.
+    """Return what the mask head should answer: one nucleus, seen through a region.
 
     Each of the region's bins is looked up at its centre, bilinearly, and is inside from
     one half. The nuclei are read from their numbers, never as one plane for each.

@@ -16,12 +16,12 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def has_types(arrays: Arrays) -> bool:
-    """Whether a saved prediction says what its nuclei are."""
+    """Tell whether a saved prediction says what its nuclei are."""
     return any(key in arrays for key in ("channels", "type_map", "inst_type"))
 
 
 def to_prediction(where: str, arrays: Arrays, classes: tuple[str, ...] | None) -> Prediction:
-    """Nuclei numbered from 1, with their types and scores, from whatever arrays there are.
+    """Return nuclei numbered from 1, with their types and scores, from whatever arrays there are.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def to_prediction(where: str, arrays: Arrays, classes: tuple[str, ...] | None) -
 
 
 def _places(where: str, arrays: Arrays, name: str, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each nucleus stands in a list: by ``inst_uid``, else in the numbers' order."""
+    """Return where each nucleus stands in a list: by ``inst_uid``, else in the numbers' order."""
     count, length = len(numbers) - 1, arrays[name].size
     uid = arrays.get("inst_uid")
     if uid is not None and uid.dtype.kind in "iuf" and uid.size == length:
@@ -105,7 +105,7 @@ def _majority(
 def _from_channels(
     where: str, channels: NDArray[Any], classes: tuple[str, ...] | None
 ) -> Prediction:
-    """PanNuke's channels as one map; where two claim a pixel the later one has it."""
+    """Return PanNuke's channels as one map; where two claim a pixel the later one has it."""
     raw = whole_numbers(channels[..., :-1], where)
     instances, types = flatten(raw)
     if classes is None:

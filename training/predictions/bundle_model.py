@@ -114,5 +114,5 @@ def paint(nuclei: Nuclei, height: int, width: int) -> Prediction:
 
 
 def _after_unused(values: NDArray[Any]) -> NDArray[Any]:
-    """Rows after one of zeros, for numbers that begin at 1."""
+    """Put rows after one of zeros, for numbers that begin at 1."""
     return np.concatenate([np.zeros((1, *values.shape[1:]), values.dtype), values])

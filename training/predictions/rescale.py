@@ -42,7 +42,7 @@ def find_at(
 
 
 def bring_back(found: Prediction, height: int, width: int) -> Prediction:
-    """A prediction on another grid over the same area.
+    """Bring a prediction to another grid over the same area.
 
     Parameters
     ----------

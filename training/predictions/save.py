@@ -75,7 +75,7 @@ def saving(
 
 
 def _save_mat(folder: Path, name: str, prediction: Prediction) -> None:
-    """One picture as HoVer-Net's tools write it; scores are an array of our own."""
+    """Save one picture as HoVer-Net's tools write it; scores are an array of our own."""
     if Path(name).name != name:
         raise DataError(f"{folder}: the picture's name {name!r} cannot be a file's name")
     count = len(prediction)
@@ -93,7 +93,7 @@ def _save_mat(folder: Path, name: str, prediction: Prediction) -> None:
 
 
 def _fill(channels: NDArray[np.int32], name: str, prediction: Prediction) -> None:
-    """One picture as PanNuke's channels: nuclei by class, and 1 where there is background."""
+    """Fill one picture's PanNuke channels: nuclei by class, and 1 where there is background."""
     if prediction.instances.shape != (SIDE, SIDE) or prediction.types is None:
         height, width = prediction.instances.shape
         raise DataError(

@@ -70,22 +70,22 @@ def open_saved(path: Path, dataset: AnnotatedSet, indices: Sequence[int]) -> Sav
 
 
 def _about(path: Path) -> tuple[list[str] | None, tuple[str, ...] | None]:
-    """Names of pictures and classes, if a file beside the predictions gives them."""
+    """Return the names of pictures and classes, if a file beside the predictions gives them."""
     if not path.exists():
         return None, None
     content = load(path, DataError)
     lists = [content.get(key) for key in ("names", "classes")] if isinstance(content, dict) else []
     if not lists or content.get("format") != FORMAT:
         return None, None
-    for one in lists:
-        if one is not None and not (isinstance(one, list) and all(type(x) is str for x in one)):
+    for part in lists:
+        if part is not None and not (isinstance(part, list) and all(type(x) is str for x in part)):
             raise DataError(f"{path}: names and classes must be lists of texts; save again")
     names, classes = lists
     return names, None if classes is None else tuple(classes)
 
 
 def _array_file(path: Path) -> Path:
-    """The one array file that a folder holds, or the file itself."""
+    """Return the one array file that a folder holds, or the file itself."""
     if not path.is_dir():
         return path
     found = sorted(path.glob("*.npy"))
@@ -100,7 +100,7 @@ def _array_file(path: Path) -> Path:
 def _folder(
     path: Path, dataset: AnnotatedSet, indices: Sequence[int]
 ) -> Callable[[int], tuple[str, Arrays]] | None:
-    """A file for each picture; None if the folder holds no such files."""
+    """Return a file for each picture; None if the folder holds no such files."""
     names = dataset.names()
     for folder, suffix in ((path, ".mat"), (path, ".npz"), (path / "labels", ".npz")):
         if not any(folder.glob(f"*{suffix}")):
@@ -117,7 +117,7 @@ def _folder(
 
 
 def _read_file(path: Path) -> tuple[str, Arrays]:
-    """The arrays of one picture's file."""
+    """Return the arrays of one picture's file."""
     try:
         # From memory: over a damaged file the readers would leave the file open.
         source = io.BytesIO(path.read_bytes())
@@ -136,7 +136,7 @@ def _read_file(path: Path) -> tuple[str, Arrays]:
 def _stack(
     path: Path, dataset: AnnotatedSet, indices: Sequence[int], names: list[str] | None
 ) -> Callable[[int], tuple[str, Arrays]]:
-    """All pictures in one array."""
+    """Return all pictures in one array."""
     if path.suffix == ".npz":
         _, arrays = _read_file(path)
         if arrays.get("inst_map", np.zeros(0)).ndim == 2:
@@ -174,10 +174,10 @@ def _rows(
     indices: Sequence[int],
     names: list[str] | None,
 ) -> dict[int, int]:
-    """Where in a stack each picture's prediction is."""
+    """Return where in a stack each picture's prediction is."""
     if names is not None and len(names) == count:
         place = {name: row for row, name in enumerate(names)}
-        missing = [one for i in indices if (one := dataset.names()[i]) not in place]
+        missing = [name for i in indices if (name := dataset.names()[i]) not in place]
         if missing:
             raise DataError(f"{path}: no prediction for {', '.join(missing[:4])}")
         return {i: place[dataset.names()[i]] for i in indices}

@@ -84,7 +84,7 @@ def segment(
 def _in_core(
     nuclei: Detections, x: int, y: int, width: int, height: int, tile: int
 ) -> NDArray[np.bool_]:
-    """Which nuclei have their centre in the tile's core; outer cores reach to the border."""
+    """Return which nuclei have their centre in the tile's core; outer cores reach to the border."""
     margin = OVERLAP / 2
     centre_x = (nuclei.boxes[:, 0] + nuclei.boxes[:, 2]) / 2
     centre_y = (nuclei.boxes[:, 1] + nuclei.boxes[:, 3]) / 2
@@ -124,7 +124,7 @@ def _paint(
 def paste(
     mask: NDArray[np.float32], box: NDArray[np.float32], size: tuple[int, int], threshold: float
 ) -> tuple[int, int, NDArray[np.bool_]]:
-    """A 28x28 mask in its box's pixels.
+    """Paste a 28x28 mask into its box's pixels.
 
     Each pixel's centre is looked up in the mask bilinearly, zero outside of it.
 
@@ -210,7 +210,7 @@ def validate(
 
 
 def summarise(results: Sequence[ImageResult]) -> dict[str, float]:
-    """Means over pictures, rounded to 4 decimals; no class accuracy where no class is annotated."""
+    """Return means over pictures, to 4 decimals; no class accuracy where no class is annotated."""
     typed = sum(result.typed for result in results)
     summary: dict[str, float] = {"images": len(results)}
     for name in ("pq", "dq", "sq", "dice"):
