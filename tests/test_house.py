@@ -286,3 +286,16 @@ def test_the_commands_exist() -> None:
         assert entry.value == project["scripts"][name]
         assert entry.module.split(".")[-2] == "cli", "a command is a door of the house"
         assert callable(entry.load())
+
+
+def test_the_map_names_files_that_are_there() -> None:
+    """A file named alone lies in the folder of the one before it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    found = 0
+    for line in text.splitlines():
+        folder = ROOT
+        for name in re.findall(r"`([\w/]+\.(?:py|pyx|pxd))`", line):
+            path = ROOT / name if "/" in name else folder / name
+            assert path.exists(), line
+            folder, found = path.parent, found + 1
+    assert found > 30

@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         description="Train a network on annotated pictures: PanNuke, CoNSeP, CoNIC, COCO "
         "instance files, or folders of images/*.png with labels/*.npz. A run that was stopped "
         "continues from --out. Several GPUs: torchrun --nproc-per-node=4 -m "
-        "nuhtc.training.cli.train, then the same options.",
+        "nuhtc.training.cli, then the same options.",
     )
     data = result.add_argument_group("data")
     data.add_argument(

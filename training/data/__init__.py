@@ -1,1 +1,1 @@
-"""Annotated pictures: data sets as they are published, and the tiles that training draws."""
+"""Data sets as they are published, as annotated pictures. Never imports torch."""

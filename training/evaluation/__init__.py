@@ -1,1 +1,1 @@
-"""How good a network is: measures, protocols, reports."""
+"""All measures of a data set, as tables and pictures."""
