@@ -13,7 +13,7 @@ from tqdm import tqdm
 from nuhtc.runtime.console.command import run_command
 from nuhtc.runtime.console.options import checked, names_of
 from nuhtc.runtime.console.terminal import say
-from nuhtc.runtime.engines.names import ENGINES, PRECISIONS
+from nuhtc.runtime.engines.names import ENGINES, FLIPS, PRECISIONS
 from nuhtc.runtime.ground.errors import EXIT_DONE, DataError
 from nuhtc.runtime.ground.whole_files import prepare_folder
 from nuhtc.training.data.classes import parse_classes
@@ -87,8 +87,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--flips",
         type=int,
-        choices=(1, 2, 4),
-        default=1,
+        choices=FLIPS,
+        default=FLIPS[0],
         help="of a bundle: look at each tile so often, turned or mirrored, and take the mean "
         "(default: 1)",
     )

@@ -6,12 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nuhtc.runtime.slides.resolution import SAME_SCALE
 from nuhtc.training.data.images import AnnotatedImage
 from nuhtc.training.data.numbering import renumber
 from nuhtc.training.predictions.prediction import Prediction
-
-SAME_SCALE = 0.02
-"""Relative difference of um/px below which nothing is resampled: a scanner's 0.2527 is 0.25."""
 
 
 def find_at(

@@ -8,14 +8,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from nuhtc.runtime.engines.engine import Detections, Engine
+from nuhtc.runtime.pipeline.settings import OVERLAP_PX
 from nuhtc.training.data.images import DEFAULT_MPP, Pictures
 from nuhtc.training.measures.instance import InstanceQuality, instance_quality
 from nuhtc.training.measures.overlaps import overlaps
 from nuhtc.training.predictions.prediction import Prediction
 from nuhtc.training.predictions.rescale import find_at
-
-OVERLAP = 64
-"""Pixels that neighbouring tiles share."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +50,11 @@ def segment(
         Tiles at a time.
     """
     height, width = rgb.shape[:2]
-    step = tile - OVERLAP
+    step = tile - OVERLAP_PX
     origins = [
         (x, y)
-        for y in range(0, max(height - OVERLAP, 1), step)
-        for x in range(0, max(width - OVERLAP, 1), step)
+        for y in range(0, max(height - OVERLAP_PX, 1), step)
+        for x in range(0, max(width - OVERLAP_PX, 1), step)
     ]
     padded = np.full((height + tile, width + tile, 3), 255, np.uint8)
     padded[:height, :width] = rgb
@@ -85,7 +83,7 @@ def _in_core(
     nuclei: Detections, x: int, y: int, width: int, height: int, tile: int
 ) -> NDArray[np.bool_]:
     """Return which nuclei have their centre in the tile's core; outer cores reach to the border."""
-    margin = OVERLAP / 2
+    margin = OVERLAP_PX / 2
     centre_x = (nuclei.boxes[:, 0] + nuclei.boxes[:, 2]) / 2
     centre_y = (nuclei.boxes[:, 1] + nuclei.boxes[:, 3]) / 2
     left = -np.inf if x == 0 else margin
