@@ -6,7 +6,6 @@ What a call needs, it loads when it is made: importing this costs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -193,7 +192,7 @@ def segment(
         min_area_um2=MIN_AREA_UM2 if min_area_um2 is None else min_area_um2, overlaps=overlaps
     )
     runner = engine_for(model, settings, engine, precision) if isinstance(engine, str) else engine
-    with closing(_opened(slide, mpp, model.card.mpp)) as opened:
+    with _opened(slide, mpp, model.card.mpp) as opened:
         parts = segment_slide(
             opened, runner, model, settings, progress or (lambda done, total: None)
         )

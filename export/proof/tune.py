@@ -219,8 +219,7 @@ def _mean_pq(model: BundleModel, dataset: AnnotatedSet) -> float:
 
 
 def _with(bundle: Bundle, score: float, chosen: Fit) -> Bundle:
-    detection = replace(bundle.card.detection, score=score, **chosen._asdict())
-    return replace(bundle, card=replace(bundle.card, detection=detection))
+    return replace(bundle, card=bundle.card.with_detection(score=score, **chosen._asdict()))
 
 
 def tune(bundle: Bundle, data: Sequence[AnnotatedSet]) -> Card:

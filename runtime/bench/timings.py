@@ -8,7 +8,7 @@ regions are kept whatever their scores and overlaps, and get masks and outlines.
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -206,8 +206,7 @@ class _Run:
 
     def __init__(self, graphs: Graphs, card: Card, tiles: NDArray[np.uint8], nuclei: int) -> None:
         self._graphs, self._tiles, self._nuclei = graphs, tiles, nuclei
-        detection = replace(card.detection, score=-1.0, nms=1.0, nms_per_class=False, count=nuclei)
-        self._card = replace(card, detection=detection)
+        self._card = card.with_detection(score=-1.0, nms=1.0, nms_per_class=False, count=nuclei)
         self._grid = Grid(width=card.tile, height=card.tile, tile=card.tile, overlap=0)
         self.regions = 0
 

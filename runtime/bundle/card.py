@@ -1,6 +1,6 @@
 """The card of a bundle: everything a runtime must know of a model, as data."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import orjson
@@ -155,6 +155,10 @@ class Card:
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     """for each data set, measures on pictures never trained on"""
     files: dict[str, FileDigest] = field(default_factory=dict)
+
+    def with_detection(self, **changes: float | bool) -> "Card":
+        """Return the card with other values of `DetectionSettings`."""
+        return replace(self, detection=replace(self.detection, **changes))  # type: ignore[arg-type]
 
     def to_json(self) -> bytes:
         """Return the text of ``card.json``."""

@@ -18,7 +18,7 @@ from nuhtc.runtime.ground.errors import BundleError
 DEFAULT_MODEL = "lite0"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bundle:
     """A bundle whose card has been read and whose files have been checked."""
 
@@ -28,6 +28,10 @@ class Bundle:
     """``sha256:`` of ``card.json``, which holds the digests of all other files"""
     archive: Path | None = None
     """the ``.zip`` that ``folder`` was unpacked from, if it was"""
+
+    def __repr__(self) -> str:
+        classes = ", ".join(cls.name for cls in self.card.classes)
+        return f"<bundle {self.archive or self.folder}: {self.card.name}, {classes}>"
 
     def path(self, name: str) -> Path:
         """Return where a file of the bundle is."""

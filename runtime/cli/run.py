@@ -4,7 +4,6 @@ import argparse
 import json
 import logging
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,7 +132,7 @@ def _segment_and_write(
     slide = open_slide(file, mpp=arguments.mpp, picture_mpp=bundle.card.mpp)
     view = View(min_area_um2=arguments.min_area, overlaps=arguments.overlaps)
     folder, clock = arguments.out / (slide.name + SUFFIX), Clock()
-    with closing(slide), sole_writer_of(arguments.out, slide.name):
+    with slide, sole_writer_of(arguments.out, slide.name):
         if arguments.fresh:
             remove_store(folder)
         with Bar(slide.name, "tiles") as bar:

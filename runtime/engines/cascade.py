@@ -211,11 +211,6 @@ def card_for_tile(card: Card, width: int, height: int) -> Card:
     )
 
 
-def with_score(card: Card, score: float) -> Card:
-    """Return the card with another least score."""
-    return replace(card, detection=replace(card.detection, score=score))
-
-
 def joined(
     parts: Sequence[NDArray[np.float32]],
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

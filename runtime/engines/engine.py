@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Detections:
     """The nuclei one tile's network answer holds, before outlines are traced."""
 
@@ -23,6 +23,9 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def __repr__(self) -> str:
+        return f"<{len(self):,} detections of {self.probabilities.shape[1]} classes>"
 
     @property
     def labels(self) -> NDArray[np.int64]:

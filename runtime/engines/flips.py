@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nuhtc.native.proposals import nms
 from nuhtc.runtime.bundle.card import Card
-from nuhtc.runtime.engines.cascade import CascadeEngine, card_for_tile, with_score
+from nuhtc.runtime.engines.cascade import CascadeEngine, card_for_tile
 from nuhtc.runtime.engines.engine import Detections, Engine
 
 VIEWS: Final = {
@@ -80,7 +80,10 @@ def flipped(engine: CascadeEngine, flips: int) -> Engine:
     card = engine.card
     # A view may be less sure than the mean must be: what the others say decides.
     doubtful = CascadeEngine(
-        with_score(card, card.detection.score / 2), engine.graphs, engine.precision, engine.reason
+        card.with_detection(score=card.detection.score / 2),
+        engine.graphs,
+        engine.precision,
+        engine.reason,
     )
     return FlippedEngine(doubtful, card, flips)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nuhtc.runtime.nuclei.ragged import RingTable
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Candidates(RingTable):
     """Outlines found by one tile or by many, each with the tile that found it.
 

@@ -21,7 +21,7 @@ MIN_SCALE = 0.01
 """Fewest level-0 pixels per model pixel; below, two model pixels could get one coordinate."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Nuclei(RingTable):
     """Every nucleus of a slide once, in the order of the tiles that saw it.
 

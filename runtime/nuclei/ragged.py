@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RingTable:
     """Rings with a row of further columns for each; what `Candidates` and `Nuclei` have in common.
 
@@ -35,6 +35,9 @@ class RingTable:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def __repr__(self) -> str:
+        return f"<{len(self):,} {type(self).__name__}: {len(self.coords):,} points>"
 
     def _columns(self) -> dict[str, NDArray[Any]]:
         names = [field.name for field in fields(self)][2:]

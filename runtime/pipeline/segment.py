@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from nuhtc.runtime.bundle.load import Bundle
-from nuhtc.runtime.engines.cascade import with_score
 from nuhtc.runtime.engines.engine import Engine
 from nuhtc.runtime.engines.flips import flipped
 from nuhtc.runtime.engines.open import open_engine
@@ -44,7 +43,7 @@ def engine_for(
     BundleError, EngineError, UsageError
         As `open_engine`.
     """
-    asked = replace(bundle, card=with_score(bundle.card, settings.min_score))
+    asked = replace(bundle, card=bundle.card.with_detection(score=settings.min_score))
     return flipped(open_engine(asked, name, precision, settings.threads), settings.flips)
 
 

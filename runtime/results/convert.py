@@ -1,7 +1,7 @@
 """Files of every format from a store or from a file of outlines, as a view shows them."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -141,7 +141,7 @@ def convert_store(
     with ExitStack() as stack:
         slide = None
         if pictured is not None:
-            slide = stack.enter_context(closing(open_slide(pictured, mpp=manifest.slide.mpp)))
+            slide = stack.enter_context(open_slide(pictured, mpp=manifest.slide.mpp))
             check_slide(slide, manifest.slide)
         prepare_folder(out)
         stack.enter_context(sole_writer_of(out, target.stem))

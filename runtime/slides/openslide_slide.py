@@ -17,7 +17,7 @@ from nuhtc.runtime.ground.errors import SlideError, SlideReadError
 from nuhtc.runtime.slides.direct_tiff import DirectReader, TiledLevel, tiled_levels
 from nuhtc.runtime.slides.resample import thumbnail
 from nuhtc.runtime.slides.resolution import slide_mpp
-from nuhtc.runtime.slides.slide import slide_digest
+from nuhtc.runtime.slides.slide import ClosingSlide, slide_digest
 
 LOG = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ FIXED_BLOCK: Final = 512
 """Side in level pixels of the blocks in which an uneven level is read."""
 
 
-class OpenSlideSlide:
+class OpenSlideSlide(ClosingSlide):
     """A slide that OpenSlide opens; it may be read from several threads at once.
 
     Levels made of plain JPEG or JPEG 2000 tiles are decoded directly

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from nuhtc.runtime.ground.errors import SlideError
 from nuhtc.runtime.slides.resample import thumbnail
 from nuhtc.runtime.slides.resolution import picture_mpp
-from nuhtc.runtime.slides.slide import slide_digest
+from nuhtc.runtime.slides.slide import ClosingSlide, slide_digest
 
 LOG = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ CONVERT_HINT: Final = (
 )
 
 
-class ArraySlide:
+class ArraySlide(ClosingSlide):
     """A slide made of an array, for pictures and for tests.
 
     Parameters

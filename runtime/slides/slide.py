@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,43 @@ class Slide(Protocol):
 
     def close(self) -> None:
         """Release the file."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the slide."""
+
+
+class ClosingSlide:
+    """What slides have in common: a `with` block closes one, and it prints as what it is."""
+
+    name: str
+    width: int
+    height: int
+    mpp: float
+
+    def close(self) -> None:
+        """Release the file."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<slide {self.name}: {self.width:,} x {self.height:,} px, {self.mpp:g} um/px>"
 
 
 @dataclass(frozen=True)

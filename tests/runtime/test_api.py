@@ -197,6 +197,19 @@ def test_what_is_not_there_says_so(tmp_path: Path) -> None:
         nuhtc.open_engine(nuhtc.load_bundle(), "steam")
 
 
+def test_what_is_opened_closes_itself_and_prints_as_what_it_is(tmp_path: Path) -> None:
+    write_pyramid(tmp_path / "a.tiff", paint(LABELS), mpp=0.25)
+    with nuhtc.open_slide(tmp_path / "a.tiff") as slide:
+        assert repr(slide) == "<slide a: 420 x 300 px, 0.25 um/px>"
+        assert slide.read(0, 0, 0, 5, 4).shape == (4, 5, 3)
+    with pytest.raises(nuhtc.SlideError, match="closed"):
+        slide.read(0, 0, 0, 5, 4)
+    assert repr(segmented().nuclei).startswith(f"<{LABELS.max()} Nuclei: ")
+    [answer] = OracleEngine().run(paint(LABELS)[None, :128, :128])
+    assert repr(answer) == f"<{len(answer)} detections of 4 classes>"
+    assert repr(nuhtc.load_bundle()).endswith("Other, Inflammatory, Epithelial, Spindle>")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_page_is_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

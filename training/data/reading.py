@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nuhtc.runtime.ground.errors import DataError, first_line
+from nuhtc.runtime.slides.resolution import PLAUSIBLE_SLIDE
 
 
 def find_pictures(images: Path, labels: Path, ending: str) -> list[Path]:
@@ -118,6 +119,7 @@ def read_mpp(value: object, path: Path) -> float:
         It is no number, or one that no microscope has.
     """
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0.01 <= float(value) <= 100:  # type: ignore[arg-type]
+    low, high = PLAUSIBLE_SLIDE
+    if not number or not low <= float(value) <= high:  # type: ignore[arg-type]
         raise DataError(f"{path}: mpp must be um per pixel, such as 0.25, not {value!r}")
     return float(value)  # type: ignore[arg-type]

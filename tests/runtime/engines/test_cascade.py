@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nuhtc.runtime.bundle.card import Card, DetectionSettings, ProposalSettings
 from nuhtc.runtime.bundle.load import Bundle
-from nuhtc.runtime.engines.cascade import card_for_tile, propose, select_detections, with_score
+from nuhtc.runtime.engines.cascade import card_for_tile, propose, select_detections
 from nuhtc.runtime.engines.engine import Detections
 from nuhtc.runtime.engines.open import open_engine
 from nuhtc.runtime.ground.errors import BundleError, EngineError
@@ -187,7 +187,7 @@ def test_no_regions_to_choose_from(toy: Bundle, per_class: bool) -> None:
 
 
 def test_another_least_score(toy: Bundle) -> None:
-    card = with_score(toy.card, 0.7)
+    card = toy.card.with_detection(score=0.7)
     assert selected(card) == [(0, 0)]
     assert replace(card, detection=toy.card.detection) == toy.card
 
@@ -287,7 +287,7 @@ class TestRealBundle:
     def test_nothing_above_the_score_needs_no_masks(
         self, lite0_bundle: Bundle, exported: Any
     ) -> None:
-        strict = replace(lite0_bundle, card=with_score(lite0_bundle.card, 1.0))
+        strict = replace(lite0_bundle, card=lite0_bundle.card.with_detection(score=1.0))
         for answer in open_engine(strict, threads=1).run(exported.tiles):
             assert answer.boxes.shape == (0, 4) and answer.probabilities.shape == (0, 3)
             assert answer.masks.shape == (0, 28, 28)
