@@ -77,6 +77,10 @@ def whole_folder(final: Path) -> Iterator[Path]:
     made = False
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
+        if partial.exists():
+            raise OutputError(
+                f"{partial}: is in the way, perhaps left by a run that was killed; remove it"
+            )
         partial.mkdir()
         made = True
         yield partial
@@ -87,10 +91,6 @@ def whole_folder(final: Path) -> Iterator[Path]:
     except BaseException as stopped:
         if made:
             shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(stopped, FileExistsError) and not made:
-            raise OutputError(
-                f"{partial}: is in the way, perhaps left by a run that was killed; remove it"
-            ) from stopped
         if isinstance(stopped, OSError):
             raise OutputError(explain(stopped, final)) from stopped
         raise
