@@ -32,7 +32,8 @@ cdef inline bint cut_out(
 ) noexcept nogil:
     """Find a nucleus in its box, which may be larger than it; return whether there is any."""
     cdef const int* row
-    cdef int x, y, left, right, top = -1, bottom = -1
+    cdef int y, left, right, top = -1, bottom = -1
+    cdef long long area = 0
     cdef int x0 = box[2], x1 = box[0], high = box[3] - box[1]
     for y in range(high):
         row = label + (box[1] + y) * width
@@ -54,7 +55,6 @@ cdef inline bint cut_out(
     figure.width, figure.height = x1 - x0, bottom - top
     figure.stride = figure.width + MARGIN
     figure.pixels = figure.mask + figure.stride + 1
-    figure.area = 0
     memset(figure.mask, 0, (figure.height + 2) * figure.stride)
     for y in range(figure.height):
         left, right = figure.first[top + y], -figure.mirrored[top + y]
@@ -62,18 +62,20 @@ cdef inline bint cut_out(
             figure.first[y] = figure.mirrored[y] = NOWHERE
             continue
         figure.first[y], figure.mirrored[y] = left - x0, x0 - right
-        fill_row(
+        area += fill_row(
             label + (figure.y0 + y) * width + left, right + 1 - left, number,
             figure.pixels + y * figure.stride + left - x0,
         )
-        for x in range(left - x0, right + 1 - x0):
-            figure.area += figure.pixels[y * figure.stride + x]
+    figure.area = area
     return True
 
 
-cdef inline void fill_row(
+cdef inline int fill_row(
     const int* label, int width, int number, unsigned char* pixels
 ) noexcept nogil:
-    cdef int x
+    """Write which pixels are of the number; return how many."""
+    cdef int x, count = 0
     for x in range(width):
         pixels[x] = label[x] == number
+        count += label[x] == number
+    return count

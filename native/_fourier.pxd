@@ -87,25 +87,26 @@ cdef inline void spread_points(
     They are entered in the order in which a Fourier transform wants them, bits reversed.
     """
     cdef Py_ssize_t i, slanted = 0, at = 0
-    cdef double total, straight, diagonal, length, begin = 0, end, share, dx, dy
+    cdef double straight, diagonal, wanted, share, dx, dy
     cdef double x, y, last_x = 0, last_y = 0
-    cdef int k, place, here_x = 0, here_y = 0
+    # The step that the next point lies on: where along the line, where from and where to.
+    cdef double begin = 0, end = 0, from_x = 0, from_y = 0, step_x = 0, step_y = 0, pace = 0
+    cdef int k, place
     for i in range(count):
-        slanted += not ways[i] & 1
-    total = (count - slanted) + slanted * M_SQRT2
-    straight, diagonal = 1 / total, M_SQRT2 / total
-    length = straight if ways[0] & 1 else diagonal
-    end = length
+        slanted += ~ways[i] & 1
+    straight = 1 / ((count - slanted) + slanted * M_SQRT2)
+    diagonal = M_SQRT2 * straight
     for k in range(1, POINTS + 1):
-        while at < count - 1 and end <= k / <double> POINTS:
-            here_x += across(ways[at])
-            here_y += down(ways[at])
-            at += 1
-            length = straight if ways[at] & 1 else diagonal
+        wanted = k / <double> POINTS
+        while at < count and end <= wanted:
+            from_x, from_y = from_x + step_x, from_y + step_y
+            step_x, step_y = across(ways[at]), down(ways[at])
             begin = end
-            end = begin + length
-        share = (k / <double> POINTS - begin) / length
-        x, y = here_x + across(ways[at]) * share, here_y + down(ways[at]) * share
+            end = begin + (straight if ways[at] & 1 else diagonal)
+            pace = 1 / (straight if ways[at] & 1 else diagonal)
+            at += 1
+        share = (wanted - begin) * pace
+        x, y = from_x + step_x * share, from_y + step_y * share
         dx, dy = x - last_x, y - last_y
         last_x, last_y = x, y
         length_of(&dx, &dy)

@@ -42,18 +42,24 @@ cdef struct Spread:
 cdef inline void add_row(
     const unsigned char* weights, int count, long long x, long long y, Sums* sums
 ) noexcept nogil:
-    """Add a row of weights whose first pixel is at (x, y)."""
-    cdef long long one, r0 = 0, r1 = 0, r2 = 0, r3 = 0
+    """Add a row of weights whose first pixel is at (x, y).
+
+    A sum of sums counts each weight as often as there are pixels from it on, k, the next one
+    k (k + 1) / 2 times and so on, which needs no multiplications: powers of x follow from it.
+    """
+    cdef long long once = 0, twice = 0, thrice = 0, often = 0
+    cdef long long k1, k2, k3, r0, r1, r2, r3, end = x + count
     cdef int i
     for i in range(count):
-        one = weights[i]
-        r0 += one
-        one *= x
-        r1 += one
-        one *= x
-        r2 += one
-        r3 += one * x
-        x += 1
+        once += weights[i]
+        twice += once
+        thrice += twice
+        often += thrice
+    r0, k1, k2 = once, twice, 2 * thrice - twice
+    k3 = 6 * often - 3 * k2 - 2 * k1
+    r1 = end * r0 - k1
+    r2 = end * (end * r0 - 2 * k1) + k2
+    r3 = end * (end * (end * r0 - 3 * k1) + 3 * k2) - k3
     sums.s00 += r0
     sums.s10 += y * r0
     sums.s01 += r1
