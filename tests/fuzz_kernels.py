@@ -19,6 +19,7 @@ from nuhtc.native.outlines import trace_masks
 from nuhtc.native.proposals import nms, watershed_boxes
 from nuhtc.native.redraw import redraw_rings
 from nuhtc.native.rle import rle_texts
+from nuhtc.native.shapes import shape_features
 from nuhtc.native.stitch import drop_worse, find_rivals, overlap_areas, resolve_borders
 from nuhtc.native.tiler import resample, source_span
 
@@ -149,6 +150,19 @@ def pixels(rng: np.random.Generator) -> Arguments:
     }
 
 
+def labels(rng: np.random.Generator) -> Arguments:
+    """Return a picture of a few numbers, and boxes that mostly hold them."""
+    height, width = rng.integers(1, 30, 2)
+    label = rng.integers(0, 4, (height, width)).astype(np.int32)
+    boxes = [[0, 0, width, height], *np.sort(rng.integers(0, 30, (2, 2, 2)), axis=1).reshape(2, 4)]
+    return {
+        "label": label,
+        "numbers": rng.integers(1, 4, 3).astype(np.int32),
+        "boxes": np.minimum(boxes, [width, height] * 2).astype(np.int32),
+        "channel": rng.integers(0, 256, label.shape).astype(np.uint8),
+    }
+
+
 KERNELS: dict[Callable[..., Any], Callable[[np.random.Generator], Arguments]] = {
     trace_masks: masks,
     watershed_boxes: foreground,
@@ -160,6 +174,7 @@ KERNELS: dict[Callable[..., Any], Callable[[np.random.Generator], Arguments]] = 
     drop_worse: worse,
     rle_texts: texts,
     resample: pixels,
+    shape_features: labels,
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 from nuhtc.native.outlines import trace_masks
 from nuhtc.native.proposals import nms, watershed_boxes
 from nuhtc.native.redraw import redraw_rings
+from nuhtc.native.shapes import shape_features
 from nuhtc.native.stitch import drop_worse, find_rivals, overlap_areas, resolve_borders
 
 SQUARE = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.int32)
@@ -58,6 +59,12 @@ GOOD: dict[Callable[..., Any], dict[str, Any]] = {
     },
 }
 GOOD[find_rivals] = GOOD[resolve_borders]
+GOOD[shape_features] = {
+    "label": np.array([[0, 1, 1], [70_000, 70_000, 0]], np.int32),
+    "numbers": np.array([1, 70_000], np.int32),
+    "boxes": np.array([[1, 0, 3, 1], [0, 1, 2, 2]], np.int32),
+    "channel": np.full((2, 3), 9, np.uint8),
+}
 GOOD[drop_worse] = {"pairs": np.array([[1, 0]], np.int32), "count": 2}
 ARRAYS = [
     (kernel, name)
