@@ -20,6 +20,7 @@ from nuhtc.native.proposals import nms, watershed_boxes
 from nuhtc.native.redraw import redraw_rings
 from nuhtc.native.rle import rle_texts
 from nuhtc.native.stitch import drop_worse, find_rivals, overlap_areas, resolve_borders
+from nuhtc.native.textures import canny_edges, texture_features
 from nuhtc.native.tiler import resample, source_span
 
 INT_EDGES = (0, 1, -1, 2**31 - 1, -(2**31), 2**31 - 2, 2**62, -(2**62), 7)
@@ -149,6 +150,26 @@ def pixels(rng: np.random.Generator) -> Arguments:
     }
 
 
+def labelled(rng: np.random.Generator) -> Arguments:
+    """Return a picture with nuclei that need not be in their boxes."""
+    height, width = (int(side) for side in rng.integers(1, 20, 2))
+    count = int(rng.integers(0, 5))
+    corner = rng.integers(0, (width, height), (count, 2))
+    far = rng.integers(corner, (width, height)) + 1
+    return {
+        "label": rng.integers(0, 2, (height, width)).astype(np.int32),
+        "numbers": np.ones(count, np.int32),
+        "boxes": np.concatenate([corner, far], axis=1).astype(np.int32),
+        "channel": rng.integers(0, 256, (height, width)).astype(np.uint8),
+        "edges": rng.random((height, width)) < 0.3,
+    }
+
+
+def surface(rng: np.random.Generator) -> Arguments:
+    """Return a picture to find edges in."""
+    return {"smooth": rng.random(rng.integers(0, 20, 2))}
+
+
 KERNELS: dict[Callable[..., Any], Callable[[np.random.Generator], Arguments]] = {
     trace_masks: masks,
     watershed_boxes: foreground,
@@ -160,6 +181,8 @@ KERNELS: dict[Callable[..., Any], Callable[[np.random.Generator], Arguments]] = 
     drop_worse: worse,
     rle_texts: texts,
     resample: pixels,
+    texture_features: labelled,
+    canny_edges: surface,
 }
 
 
