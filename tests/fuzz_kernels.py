@@ -21,6 +21,7 @@ from nuhtc.native.redraw import redraw_rings
 from nuhtc.native.rle import rle_texts
 from nuhtc.native.shapes import shape_features
 from nuhtc.native.stitch import drop_worse, find_rivals, overlap_areas, resolve_borders
+from nuhtc.native.textures import canny_edges, texture_features
 from nuhtc.native.tiler import resample, source_span
 
 INT_EDGES = (0, 1, -1, 2**31 - 1, -(2**31), 2**31 - 2, 2**62, -(2**62), 7)
@@ -150,17 +151,24 @@ def pixels(rng: np.random.Generator) -> Arguments:
     }
 
 
-def labels(rng: np.random.Generator) -> Arguments:
-    """Return a picture of a few numbers, and boxes that mostly hold them."""
-    height, width = rng.integers(1, 30, 2)
-    label = rng.integers(0, 4, (height, width)).astype(np.int32)
-    boxes = [[0, 0, width, height], *np.sort(rng.integers(0, 30, (2, 2, 2)), axis=1).reshape(2, 4)]
+def labelled(rng: np.random.Generator) -> Arguments:
+    """Return a picture with nuclei that need not be in their boxes."""
+    height, width = (int(side) for side in rng.integers(1, 30, 2))
+    count = int(rng.integers(0, 5))
+    corner = rng.integers(0, (width, height), (count, 2))
+    far = rng.integers(corner, (width, height)) + 1
     return {
-        "label": label,
-        "numbers": rng.integers(1, 4, 3).astype(np.int32),
-        "boxes": np.minimum(boxes, [width, height] * 2).astype(np.int32),
-        "channel": rng.integers(0, 256, label.shape).astype(np.uint8),
+        "label": rng.integers(0, 4, (height, width)).astype(np.int32),
+        "numbers": rng.integers(1, 4, count).astype(np.int32),
+        "boxes": np.concatenate([corner, far], axis=1).astype(np.int32),
+        "channel": rng.integers(0, 256, (height, width)).astype(np.uint8),
+        "edges": rng.random((height, width)) < 0.3,
     }
+
+
+def surface(rng: np.random.Generator) -> Arguments:
+    """Return a picture to find edges in."""
+    return {"smooth": rng.random(rng.integers(0, 20, 2))}
 
 
 KERNELS: dict[Callable[..., Any], Callable[[np.random.Generator], Arguments]] = {
@@ -174,7 +182,9 @@ KERNELS: dict[Callable[..., Any], Callable[[np.random.Generator], Arguments]] = 
     drop_worse: worse,
     rle_texts: texts,
     resample: pixels,
-    shape_features: labels,
+    shape_features: labelled,
+    texture_features: labelled,
+    canny_edges: surface,
 }
 
 

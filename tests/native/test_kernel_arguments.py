@@ -11,6 +11,7 @@ from nuhtc.native.proposals import nms, watershed_boxes
 from nuhtc.native.redraw import redraw_rings
 from nuhtc.native.shapes import shape_features
 from nuhtc.native.stitch import drop_worse, find_rivals, overlap_areas, resolve_borders
+from nuhtc.native.textures import texture_features
 
 SQUARE = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.int32)
 RINGS: dict[str, Any] = {"coords": SQUARE, "offsets": np.array([0, 4])}
@@ -56,6 +57,13 @@ GOOD: dict[Callable[..., Any], dict[str, Any]] = {
         "probe": np.ones(1, np.bool_),
         "windows": np.array([[0, 0, 9, 9]], np.int32),
         "share": 0.5,
+    },
+    texture_features: {
+        "label": np.ones((4, 5), np.int32),
+        "numbers": np.ones(1, np.int32),
+        "boxes": np.array([[0, 0, 5, 4]], np.int32),
+        "channel": np.ones((4, 5), np.uint8),
+        "edges": np.ones((4, 5), np.bool_),
     },
 }
 GOOD[find_rivals] = GOOD[resolve_borders]
